@@ -1,0 +1,9 @@
+//! Constrained decoding and stop-sequence matching: the pure Rust core of fairlead.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod error;
+pub mod limits;
+
+pub use error::{Error, ErrorKind};
+pub use limits::Limits;
