@@ -4,6 +4,8 @@
 
 pub mod error;
 pub mod limits;
+pub mod mask;
+pub mod stop;
 
 pub use error::{Error, ErrorKind};
 pub use limits::Limits;

@@ -1,1 +1,24 @@
-//! Python bindings of fairlead.
+//! Python bindings of fairlead: the extension module `fairlead._core`.
+//!
+//! Conversion, buffers and detaching, nothing else: what is computed is computed in `fairlead-core`. Unsafe code stands
+//! in [`buffers`] alone.
+#![deny(unsafe_code)]
+// Doc comments of Python-visible items are Python docstrings.
+#![allow(clippy::doc_markdown)]
+// Arguments are converted from Python objects by value.
+#![allow(clippy::needless_pass_by_value)]
+
+mod bitmask;
+mod buffers;
+mod errors;
+mod stop;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use crate::bitmask::{TokenBitmask, allocate_token_bitmask, apply_token_bitmask};
+    #[pymodule_export]
+    use crate::stop::StopSequenceMatcher;
+}

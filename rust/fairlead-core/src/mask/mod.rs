@@ -1,0 +1,3 @@
+//! Token bitmasks.
+
+pub mod apply;
