@@ -1,0 +1,110 @@
+"""Models: one interface over local and remote language models, the same as smolagents'.
+
+Every backend's module is imported when its class is first asked for, and none of them imports its framework before a
+model is made.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fairlead.images import encode_image_base64, make_image_url
+from fairlead.messages import (
+    ChatMessage,
+    ChatMessageToolCall,
+    ChatMessageToolCallFunction,
+    MessageRole,
+    get_clean_message_list,
+    get_dict_from_nested_dataclasses,
+    remove_content_after_stop_sequences,
+    tool_role_conversions,
+)
+from fairlead.models._base import CODEAGENT_RESPONSE_FORMAT, REMOVE_PARAMETER, Model
+from fairlead.streaming import (
+    ChatMessageStreamDelta,
+    ChatMessageToolCallStreamDelta,
+    ChatStream,
+    agglomerate_stream_deltas,
+)
+from fairlead.tools import (
+    get_tool_call_from_text,
+    get_tool_json_schema,
+    parse_json_if_needed,
+    supports_stop_parameter,
+)
+from fairlead.types import TokenUsage
+
+if TYPE_CHECKING:
+    from fairlead.models.transformers import TransformersModel
+
+    MODEL_REGISTRY: dict[str, type[Model]]
+
+__all__ = [
+    "BACKENDS",
+    "CODEAGENT_RESPONSE_FORMAT",
+    "MODEL_REGISTRY",
+    "REMOVE_PARAMETER",
+    "ChatMessage",
+    "ChatMessageStreamDelta",
+    "ChatMessageToolCall",
+    "ChatMessageToolCallFunction",
+    "ChatMessageToolCallStreamDelta",
+    "ChatStream",
+    "MessageRole",
+    "Model",
+    "TokenUsage",
+    "TransformersModel",
+    "agglomerate_stream_deltas",
+    "encode_image_base64",
+    "get_clean_message_list",
+    "get_dict_from_nested_dataclasses",
+    "get_tool_call_from_text",
+    "get_tool_json_schema",
+    "make_image_url",
+    "parse_json_if_needed",
+    "remove_content_after_stop_sequences",
+    "supports_stop_parameter",
+    "tool_role_conversions",
+]
+
+# Class -> the module that defines it.
+BACKENDS: dict[str, str] = {"TransformersModel": "fairlead.models.transformers"}
+
+# smolagents' classes that have no counterpart yet: asking for one says so, nothing pretends to be it.
+_NOT_YET = frozenset(
+    {
+        "AmazonBedrockModel",
+        "AmazonBedrockServerModel",
+        "ApiModel",
+        "AzureOpenAIModel",
+        "AzureOpenAIServerModel",
+        "HfApiModel",
+        "InferenceClientModel",
+        "LiteLLMModel",
+        "LiteLLMRouterModel",
+        "MLXModel",
+        "OpenAIModel",
+        "OpenAIServerModel",
+        "VLLMModel",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in BACKENDS:
+        value: Any = getattr(import_module(BACKENDS[name]), name)
+    elif name == "MODEL_REGISTRY":
+        value = {backend: getattr(import_module(module), backend) for backend, module in BACKENDS.items()}
+    elif name in _NOT_YET:
+        raise AttributeError(
+            f"fairlead has no {name} yet; the backends that are there: {', '.join(BACKENDS)}", name=name, obj=None
+        )
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,199 @@
+"""Streamed replies: deltas, putting them together, and the stream that local models return."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Any
+
+from fairlead.errors import MessageError
+from fairlead.messages import (
+    ChatMessage,
+    ChatMessageToolCall,
+    ChatMessageToolCallFunction,
+    MessageRole,
+    attach_info,
+)
+from fairlead.types import FinishReason, ReplyInfo, TokenUsage
+
+__all__ = [
+    "ChatMessageStreamDelta",
+    "ChatMessageToolCallStreamDelta",
+    "ChatStream",
+    "agglomerate_stream_deltas",
+]
+
+
+@dataclass
+class ChatMessageToolCallStreamDelta:
+    """A piece of a tool call: name and arguments arrive in any number of pieces under the same index."""
+
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: ChatMessageToolCallFunction | None = None
+
+
+@dataclass
+class ChatMessageStreamDelta:
+    """A piece of a reply.
+
+    Exactly one delta of a stream carries ``token_usage``: the last, whose content is "".
+    """
+
+    content: str | None = None
+    tool_calls: list[ChatMessageToolCallStreamDelta] | None = None
+    token_usage: TokenUsage | None = None
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the output ended; only known to the last delta."""
+        info: ReplyInfo = getattr(self, "_info", _NO_INFO)
+        return info.finish_reason
+
+
+_NO_INFO = ReplyInfo()
+
+
+@lru_cache(maxsize=4)
+def _shared_class(theirs: type) -> type[ChatMessageStreamDelta]:
+    # Both bases are plain dataclasses with the same fields: an instance is one of both.
+    return type("ChatMessageStreamDelta", (ChatMessageStreamDelta, theirs), {"__module__": __name__})
+
+
+def new_delta(
+    content: str | None = None,
+    tool_calls: list[ChatMessageToolCallStreamDelta] | None = None,
+    token_usage: TokenUsage | None = None,
+) -> ChatMessageStreamDelta:
+    """A delta that is also one of smolagents', if that package is loaded: its Gradio UI asks by isinstance."""
+    theirs = getattr(sys.modules.get("smolagents.models"), "ChatMessageStreamDelta", None)
+    make = ChatMessageStreamDelta if theirs is None else _shared_class(theirs)
+    return make(content=content, tool_calls=tool_calls, token_usage=token_usage)
+
+
+def agglomerate_stream_deltas(stream_deltas: Iterable[Any], role: MessageRole = MessageRole.ASSISTANT) -> ChatMessage:
+    """Put the deltas of one reply together.
+
+    Args:
+        stream_deltas: Our deltas or smolagents', in order.
+        role: The role of the message.
+
+    Returns:
+        A message with the joined content, the summed usage (0 and 0 if no delta had one) and the tool calls in the
+        order of their appearance ([] if there were none).
+
+    Raises:
+        MessageError: A piece of a tool call has no index.
+    """
+    texts: list[str] = []
+    calls: dict[int, _PartialCall] = {}
+    read = written = 0
+    info = None
+    for delta in stream_deltas:
+        if delta.token_usage:
+            read += delta.token_usage.input_tokens
+            written += delta.token_usage.output_tokens
+        if delta.content:
+            texts.append(delta.content)
+        for piece in delta.tool_calls or ():
+            if piece.index is None:
+                raise MessageError(f"a piece of a tool call has no index: {piece}")
+            calls.setdefault(piece.index, _PartialCall()).add(piece)
+        info = getattr(delta, "_info", info)
+    message = ChatMessage(
+        role=role,
+        content="".join(texts),
+        tool_calls=[call.finish() for call in calls.values()],
+        token_usage=TokenUsage(read, written),
+    )
+    if info is not None:
+        attach_info(message, info)
+    return message
+
+
+class _PartialCall:
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def add(self, piece: Any) -> None:
+        self.id = piece.id or self.id
+        if piece.function:
+            self.name = piece.function.name or self.name
+            if piece.function.arguments:
+                self.arguments.append(piece.function.arguments)
+
+    def finish(self) -> ChatMessageToolCall:
+        function = ChatMessageToolCallFunction(name=self.name, arguments="".join(self.arguments))
+        return ChatMessageToolCall(function=function, id=self.id, type="function")
+
+
+class ChatStream(Generator[ChatMessageStreamDelta, None, None]):
+    """A reply while it is generated: iterate over its deltas; ``message`` is the whole when it has ended.
+
+    Leaving the iteration early needs no care: ``close()``, the end of a ``with`` block or the garbage collector stop
+    the generation behind it.
+
+    Args:
+        deltas: The deltas; nothing runs before the first is asked for.
+        on_close: Called once when the stream ends in any way; stops what is still running.
+    """
+
+    def __init__(self, deltas: Iterator[ChatMessageStreamDelta], on_close: Callable[[], None] | None = None) -> None:
+        self._deltas = deltas
+        self._on_close = on_close
+        self._seen: list[ChatMessageStreamDelta] = []
+        self._ended = False
+
+    def __next__(self) -> ChatMessageStreamDelta:
+        if self._ended:
+            raise StopIteration
+        try:
+            delta = next(self._deltas)
+        except BaseException:
+            self.close()
+            raise
+        self._seen.append(delta)
+        return delta
+
+    def send(self, value: None) -> ChatMessageStreamDelta:
+        """The same as ``next()``."""
+        return next(self)
+
+    def throw(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> ChatMessageStreamDelta:
+        """End the stream and raise the exception here."""
+        self.close()
+        if isinstance(typ, BaseException):
+            raise typ
+        raise typ(val) if val is not None else typ
+
+    def close(self) -> None:
+        """Stop the generation and wait until it has stopped; harmless when it has ended already."""
+        if not self._ended:
+            self._ended = True
+            if self._on_close is not None:
+                self._on_close()
+
+    def __enter__(self) -> ChatStream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def message(self) -> ChatMessage:
+        """What has arrived so far, put together; with ``finish_reason`` and ``parsed`` once the stream has ended."""
+        return agglomerate_stream_deltas(self._seen)
