@@ -28,6 +28,27 @@ if TYPE_CHECKING:
         UnsupportedSchemaError,
     )
 
+__all__ = [
+    "ConfigurationError",
+    "FairleadError",
+    "GrammarError",
+    "LimitExceeded",
+    "MessageError",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelHTTPError",
+    "ModelTimeoutError",
+    "RateLimitError",
+    "SchemaError",
+    "StopSequenceError",
+    "StopSequenceMatcher",
+    "TokenBitmask",
+    "TokenizerError",
+    "UnsupportedSchemaError",
+    "allocate_token_bitmask",
+    "apply_token_bitmask",
+]
+
 # Where each public name lives. A module listed here is imported when one of its names is first asked for.
 _MODULES: dict[str, tuple[str, ...]] = {
     "fairlead._core": ("StopSequenceMatcher", "TokenBitmask", "allocate_token_bitmask", "apply_token_bitmask"),
