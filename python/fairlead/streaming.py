@@ -193,6 +193,12 @@ class ChatStream(Generator[ChatMessageStreamDelta, None, None]):
     def __del__(self) -> None:
         self.close()
 
+    def drain(self) -> ChatMessage:
+        """Wait for the end, and return the whole message."""
+        for _ in self:
+            pass
+        return self.message
+
     @property
     def message(self) -> ChatMessage:
         """What has arrived so far, put together; with ``finish_reason`` and ``parsed`` once the stream has ended."""

@@ -1,0 +1,351 @@
+"""Models that Hugging Face's Transformers runs in this process."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from fairlead._optional import require
+from fairlead.errors import ConfigurationError, MessageError
+from fairlead.images import load_image
+from fairlead.models._local import LocalModel, LocalRequest
+from fairlead.models._output import Output
+
+if TYPE_CHECKING:
+    from fairlead.tokenizer import TokenizerInfo
+
+__all__ = ["TransformersModel"]
+
+_DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
+
+
+class TransformersModel(LocalModel):
+    """A text or vision-language model run by Transformers; a drop-in for ``smolagents.TransformersModel``.
+
+    Args:
+        model_id: A folder, or a name on the Hugging Face Hub.
+        device_map: Where the weights go: "cpu", "cuda", "auto", ... Default: a GPU if there is one.
+        torch_dtype: The weights' type, for example "auto" or "bfloat16". Default: what Transformers chooses.
+        trust_remote_code: Run code that comes with the model. Default False.
+        model_kwargs: More arguments for ``from_pretrained``.
+        max_new_tokens: Limit of an answer unless a call sets another. Default 4096.
+        max_tokens: The same; wins if both are given.
+        apply_chat_template_kwargs: More arguments for the chat template.
+        **kwargs: Sent to ``generate`` of Transformers with every call; ``device`` and ``dtype`` are other names for
+            ``device_map`` and ``torch_dtype``.
+
+    Attributes:
+        model: The Transformers model.
+        tokenizer: Its tokenizer.
+        processor: Its processor; vision-language models only.
+
+    Raises:
+        MissingDependencyError: torch or transformers isn't installed.
+        ConfigurationError: The model can't be loaded. It is a ValueError.
+    """
+
+    _saved: ClassVar[dict[str, Any]] = {
+        "device_map": None,
+        "torch_dtype": None,
+        "trust_remote_code": False,
+        "model_kwargs": {},
+        "apply_chat_template_kwargs": {},
+        "flatten_messages_as_text": None,
+    }
+
+    def __init__(
+        self,
+        model_id: str | None = None,
+        device_map: str | dict[str, Any] | None = None,
+        torch_dtype: Any = None,
+        trust_remote_code: bool = False,
+        model_kwargs: dict[str, Any] | None = None,
+        max_new_tokens: int = 4096,
+        max_tokens: int | None = None,
+        apply_chat_template_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not model_id:
+            warnings.warn(
+                f"TransformersModel without model_id uses {_DEFAULT_MODEL!r}; name the model, a default may go away",
+                FutureWarning,
+                stacklevel=2,
+            )
+            model_id = _DEFAULT_MODEL
+        self.device_map = kwargs.pop("device", None) if device_map is None else device_map
+        self.torch_dtype = kwargs.pop("dtype", None) if torch_dtype is None else torch_dtype
+        self.trust_remote_code = trust_remote_code
+        self.model_kwargs = model_kwargs or {}
+        model, processor = self._load(model_id)
+        self._init(
+            model,
+            processor,
+            model_id=model_id,
+            max_new_tokens=max_new_tokens if max_tokens is None else max_tokens,
+            apply_chat_template_kwargs=apply_chat_template_kwargs,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_loaded(
+        cls, model: Any, tokenizer: Any, *, model_id: str | None = None, max_new_tokens: int = 4096, **kwargs: Any
+    ) -> Self:
+        """Wrap a model that is loaded already.
+
+        Args:
+            model: A Transformers model.
+            tokenizer: Its tokenizer, or its processor if it takes images.
+            model_id: A name for it. Default: the one it was loaded from.
+            max_new_tokens: As for the constructor.
+            **kwargs: As for the constructor.
+        """
+        self = cls.__new__(cls)
+        self.device_map = self.torch_dtype = None
+        self.trust_remote_code = False
+        self.model_kwargs = {}
+        model_id = model_id or getattr(model.config, "name_or_path", None) or type(model).__name__
+        self._init(model, tokenizer, model_id=model_id, max_new_tokens=max_new_tokens, **kwargs)
+        return self
+
+    def _init(
+        self,
+        model: Any,
+        processor: Any,
+        apply_chat_template_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # A processor holds a tokenizer; a tokenizer stands for itself.
+        self._is_vlm = getattr(processor, "tokenizer", None) is not None
+        if self._is_vlm:
+            self.processor = processor
+        self.tokenizer = processor.tokenizer if self._is_vlm else processor
+        self.model = model
+        self.apply_chat_template_kwargs = apply_chat_template_kwargs or {}
+        # Fast tokenizers raise "Already borrowed" when two threads change their settings at once.
+        self._tokenizer_lock = threading.RLock()
+        self._forward_names = frozenset(inspect.signature(model.forward).parameters)
+        kwargs.setdefault("flatten_messages_as_text", not self._is_vlm)
+        super().__init__(**kwargs)
+
+    def _load(self, model_id: str) -> tuple[Any, Any]:
+        feature = type(self).__name__
+        torch = require("torch", extra="transformers", feature=feature)
+        transformers = require("transformers", extra="transformers", feature=feature)
+        trust = {"trust_remote_code": self.trust_remote_code}
+        device = self.device_map or ("cuda" if torch.cuda.is_available() else "cpu")
+        options: dict[str, Any] = {**trust, **self.model_kwargs}
+        if self.torch_dtype is not None:
+            options[_dtype_argument(transformers)] = self.torch_dtype
+        # Without accelerate a model can still be loaded whole and moved.
+        mapped = not isinstance(device, str) or device == "auto" or find_spec("accelerate") is not None
+        if mapped:
+            options["device_map"] = device
+        try:
+            config = transformers.AutoConfig.from_pretrained(model_id, **trust, **_hub_options(self.model_kwargs))
+            if _takes_images(transformers, config):
+                model = transformers.AutoModelForImageTextToText.from_pretrained(model_id, **options)
+                processor = transformers.AutoProcessor.from_pretrained(
+                    model_id, **trust, **_hub_options(self.model_kwargs)
+                )
+            else:
+                model = transformers.AutoModelForCausalLM.from_pretrained(model_id, **options)
+                processor = transformers.AutoTokenizer.from_pretrained(
+                    model_id, **trust, **_hub_options(self.model_kwargs)
+                )
+        except ImportError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(
+                f"Failed to load tokenizer and model for model_id={model_id!r}: {error}"
+            ) from error
+        return model if mapped else model.to(device), processor
+
+    # What LocalModel asks for.
+
+    def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> tuple[Any, int]:
+        if self._is_vlm:
+            messages = [{**message, "content": _image_parts(message["content"])} for message in messages]
+        template = self.processor if self._is_vlm else self.tokenizer
+        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+        with self._tokenizer_lock:
+            self._need_template(template)
+            try:
+                inputs = template.apply_chat_template(
+                    messages, tools=tools, **{**options, **self.apply_chat_template_kwargs}
+                )
+            except (ValueError, TypeError, LookupError) as error:
+                raise MessageError(f"the chat template of {self.model_id} refused the messages: {error}") from error
+            except Exception as error:
+                # Templates raise errors of their own kind, of a package that may be missing here.
+                if type(error).__module__.partition(".")[0] != "jinja2":
+                    raise
+                raise MessageError(f"the chat template of {self.model_id} refused the messages: {error}") from error
+        tensors = {name: _to(value, self.model) for name, value in inputs.items()}
+        if "token_type_ids" not in self._forward_names:
+            tensors.pop("token_type_ids", None)
+        return tensors, int(tensors["input_ids"].shape[1])
+
+    def _need_template(self, template: Any) -> None:
+        given = (self.tokenizer.chat_template, getattr(template, "chat_template", None))
+        if all(one is None for one in (*given, self.apply_chat_template_kwargs.get("chat_template"))):
+            raise ConfigurationError(
+                f"{self.model_id} has no chat template; give one: apply_chat_template_kwargs={{'chat_template': ...}}"
+            )
+
+    def _run(self, request: LocalRequest, output: Output) -> None:
+        import torch
+
+        options = _sampling(request.options)
+        # Beams and several sequences come in no order that could be read as one text: they are read at the end.
+        several = max(int(options.get(name) or 1) for name in ("num_beams", "num_return_sequences")) > 1
+        watch = _Watch(output, request.prompt_tokens, read=not several)
+        criteria = [watch, *(options.pop("stopping_criteria", None) or ())]
+        processors = list(options.pop("logits_processor", None) or ())
+        if request.compiled is not None:
+            from fairlead.logits_processor import LogitsProcessor
+
+            processors.append(_Timed(LogitsProcessor(request.compiled), request))
+        if self.model.generation_config.pad_token_id is None:
+            ends = self._end_tokens()
+            options.setdefault("pad_token_id", self.tokenizer.pad_token_id or (min(ends) if ends else None))
+        options.setdefault("use_cache", True)
+        with torch.no_grad():
+            ids = self.model.generate(
+                **request.prompt,
+                **options,
+                max_new_tokens=request.max_new_tokens,
+                stopping_criteria=criteria,
+                logits_processor=processors,
+            )
+        if several:
+            ids = ids if hasattr(ids, "shape") else ids.sequences
+            output.push(ids[0, request.prompt_tokens :].tolist())
+
+    def _decode(self, tokens: list[int]) -> str:
+        with self._tokenizer_lock:
+            text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
+            return text
+
+    def _end_tokens(self) -> Collection[int]:
+        # The generation config may name several (end of turn, end of text); the tokenizer knows one.
+        ends = self.model.generation_config.eos_token_id
+        if ends is None:
+            ends = self.tokenizer.eos_token_id
+        if ends is None:
+            return ()
+        return (ends,) if isinstance(ends, int) else tuple(int(end) for end in ends)
+
+    def _make_tokenizer_info(self) -> TokenizerInfo:
+        from fairlead.tokenizer import TokenizerInfo
+
+        config = self.model.config.get_text_config()
+        return TokenizerInfo.from_huggingface(
+            self.tokenizer, vocab_size=config.vocab_size, stop_token_ids=list(self._end_tokens()) or None
+        )
+
+    # Names that code written for smolagents may use.
+
+    def make_stopping_criteria(self, stop_sequences: Sequence[str], tokenizer: Any) -> list[Any]:
+        """Stopping criteria for a ``generate`` call of one's own."""
+        from fairlead.stopping import StopSequenceCriteria
+
+        return [StopSequenceCriteria(list(stop_sequences), tokenizer)]
+
+
+class _Watch:
+    """A stopping criterion that hands new tokens on as they come, and ends the generation when told so."""
+
+    def __init__(self, output: Output, prompt_tokens: int, *, read: bool) -> None:
+        self._output = output
+        self._seen = prompt_tokens
+        self._read = read
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        import torch
+
+        if self._read:
+            # Usually one token; a chunk when tokens are guessed ahead.
+            new = input_ids[0, self._seen :].tolist()
+            self._seen += len(new)
+            end = self._output.push(new)
+        else:
+            end = self._output.cancelled.is_set()
+        return torch.full((input_ids.shape[0],), end, dtype=torch.bool, device=input_ids.device)
+
+
+class _Timed:
+    """A logits processor whose time is counted."""
+
+    def __init__(self, processor: Any, request: LocalRequest) -> None:
+        self._processor = processor
+        self._request = request
+
+    # Exactly two parameters: Transformers takes any more as arguments that the caller must give.
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        begun = time.perf_counter()
+        masked = self._processor(input_ids, scores)
+        self._request.mask_seconds += time.perf_counter() - begun
+        return masked
+
+
+def _dtype_argument(transformers: Any) -> str:
+    # Renamed in 4.56; the old name warns since.
+    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
+    return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
+
+
+def _hub_options(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments that say where files come from; tokenizer and config need the same."""
+    names = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
+    return {name: model_kwargs[name] for name in names if name in model_kwargs}
+
+
+def _takes_images(transformers: Any, config: Any) -> bool:
+    if type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return True
+    return "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
+
+
+def _to(value: Any, model: Any) -> Any:
+    if not hasattr(value, "to"):
+        return value
+    # Pixel values come as float32, whatever the weights are.
+    return value.to(model.device, model.dtype) if value.is_floating_point() else value.to(model.device)
+
+
+def _sampling(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for ``generate``; a temperature alone means what it means everywhere else."""
+    sampling = dict(options)
+    temperature = sampling.get("temperature")
+    if temperature is None:
+        sampling.pop("temperature", None)
+    elif temperature == 0:
+        del sampling["temperature"]
+        sampling.setdefault("do_sample", False)
+    else:
+        sampling.setdefault("do_sample", True)
+    return sampling
+
+
+def _image_parts(content: Any) -> list[dict[str, Any]]:
+    """Parts as processors take them: images as PIL objects or URLs, text in parts of its own."""
+    if content is None or isinstance(content, str):
+        return [{"type": "text", "text": content or ""}]
+    return [_image_part(part) for part in content]
+
+
+def _image_part(part: dict[str, Any]) -> dict[str, Any]:
+    if part["type"] == "image" and "image" in part:
+        return {**part, "image": load_image(part["image"])}
+    if part["type"] == "image_url":
+        target = part.get("image_url")
+        url = target.get("url") if isinstance(target, Mapping) else target
+        if not isinstance(url, str):
+            raise MessageError(f"an image_url part without a URL: {part!r}")
+        return {"type": "image", "image": load_image(url)} if url.startswith("data:") else {"type": "image", "url": url}
+    return part
