@@ -8,6 +8,8 @@
 //! conflict is a `RuntimeError`. Memory of others has no such counter; like every consumer of the buffer protocol we
 //! rely on the caller not to write to a row in one thread while another one uses it.
 #![allow(unsafe_code)]
+// Sizes of memory that exists fit an isize.
+#![allow(clippy::cast_possible_wrap)]
 
 use std::cell::UnsafeCell;
 use std::ffi::{CString, c_int, c_void};
@@ -190,7 +192,7 @@ impl Dtype {
 }
 
 /// Memory of a Python object as rows of equal width. Holding the object keeps the memory.
-struct Rows<'py> {
+struct Matrix<'py> {
     start: *mut u8,
     rows: usize,
     width: usize,
@@ -201,7 +203,7 @@ struct Rows<'py> {
     _owner: Bound<'py, PyAny>,
 }
 
-impl<'py> Rows<'py> {
+impl<'py> Matrix<'py> {
     /// The rows of a buffer or a torch tensor; one dimension counts as a single row.
     ///
     /// `what` names the argument in errors, `float` says whether floats (logits) or integers (a bitmask) are wanted.
@@ -387,9 +389,9 @@ pub(crate) fn with_mask_row<R>(
         check_words(own.shape().1, words)?;
         return own.write(index, |row| f(clear_tail(row, words)));
     }
-    let rows = Rows::new(obj, "the bitmask", false, true)?;
+    let rows = Matrix::new(obj, "the bitmask", false, true)?;
     check_words(rows.width, words)?;
-    // SAFETY: the row is in bounds, aligned and writable (checked by `Rows`), and `rows` keeps its memory.
+    // SAFETY: the row is in bounds, aligned and writable (checked by `Matrix`), and `rows` keeps its memory.
     let row = unsafe { &mut *rows.elements::<u32>(index)? };
     Ok(f(clear_tail(row, words)))
 }
@@ -407,10 +409,10 @@ pub(crate) fn with_mask_rows<R>(
         check_words(own.shape().1, words)?;
         return own.write_all(|rows| f(rows.into_iter().map(|row| clear_tail(row, words)).collect()));
     }
-    let rows = Rows::new(obj, "the bitmask", false, true)?;
+    let rows = Matrix::new(obj, "the bitmask", false, true)?;
     check_words(rows.width, words)?;
     let slices = (0..rows.rows)
-        // SAFETY: as in `with_mask_row`; `Rows` has checked that rows do not overlap.
+        // SAFETY: as in `with_mask_row`; `Matrix` has checked that rows do not overlap.
         .map(|index| Ok(clear_tail(unsafe { &mut *rows.elements::<u32>(index)? }, words)))
         .collect::<PyResult<Vec<_>>>()?;
     Ok(f(slices))
@@ -429,10 +431,10 @@ pub(crate) enum LogitsRow<'a> {
 /// A batch of token bitmasks that is only read.
 enum MaskSource<'a, 'py> {
     Own(&'a SharedWords),
-    Foreign(Rows<'py>),
+    Foreign(Matrix<'py>),
 }
 
-impl<'py> MaskSource<'_, 'py> {
+impl MaskSource<'_, '_> {
     fn rows(&self) -> usize {
         match self {
             Self::Own(own) => own.shape().0,
@@ -470,10 +472,10 @@ pub(crate) fn for_each_masked_row(
     indices: Option<&[usize]>,
     f: impl Fn(LogitsRow<'_>, &[u32]) + Sync,
 ) -> PyResult<()> {
-    let logits_rows = Rows::new(logits, "logits", true, true)?;
+    let logits_rows = Matrix::new(logits, "logits", true, true)?;
     let masks = match bitmask.cast_exact::<TokenBitmask>() {
         Ok(own) => MaskSource::Own(own.get().words()),
-        Err(_) => MaskSource::Foreign(Rows::new(bitmask, "the bitmask", false, false)?),
+        Err(_) => MaskSource::Foreign(Matrix::new(bitmask, "the bitmask", false, false)?),
     };
     if indices.is_none() && logits_rows.rows != masks.rows() {
         return Err(PyValueError::new_err(format!(
