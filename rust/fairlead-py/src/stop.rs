@@ -201,6 +201,12 @@ impl StopSequenceMatcher {
         self.state(py).stream.position()
     }
 
+    /// Characters handed on or withheld so far: those of the text before a match.
+    #[getter]
+    fn position_char(&self, py: Python<'_>) -> usize {
+        self.state(py).stream.position_char()
+    }
+
     /// The stop sequences as given.
     #[getter]
     fn stop_sequences<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {

@@ -165,6 +165,11 @@ impl StopStream {
         self.matched.map_or(self.emitted + self.held_back().len(), |found| found.end)
     }
 
+    /// Characters emitted or withheld so far; an unfinished one counts.
+    pub fn position_char(&self) -> usize {
+        self.emitted_chars + count_chars(self.held_back())
+    }
+
     /// The sequences.
     pub fn sequences(&self) -> &StopSequences {
         &self.sequences
