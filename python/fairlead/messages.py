@@ -244,7 +244,7 @@ class ChatMessage:
         except ValueError:
             raise MessageError(f"unknown role {data['role']!r}; roles are {MessageRole.roles()}") from None
         calls = data.get("tool_calls")
-        return cls(role=role, content=data.get("content"), tool_calls=calls or None, raw=raw, token_usage=token_usage)
+        return cls(role=role, content=data.get("content"), tool_calls=calls, raw=raw, token_usage=token_usage)
 
     def dict(self) -> _Part:
         """The five fields as nested dictionaries."""
@@ -349,6 +349,7 @@ def clean_messages(
     """get_clean_message_list, with a third way for images: "keep" passes them as they are."""
     conversions = {role_name(old): role_name(new) for old, new in (role_conversions or {}).items()}
     cleaned: list[dict[str, Any]] = []
+    first_calls: Any = None
     for index, message in enumerate(messages):
         role, content, calls = _read(message, index)
         if role in conversions:
@@ -358,16 +359,22 @@ def clean_messages(
         follows = bool(cleaned) and cleaned[-1]["role"] == role
         if flatten:
             content = _flat(content, calls, index)
-        elif isinstance(content, str) or content is None:
-            # A content of None only disappears where it would have to be merged.
-            if follows and content is None:
-                content = describe_tool_calls(calls) if calls else ""
-        else:
+        elif content is not None and not isinstance(content, str):
             content = [_clean_part(part, index, images) for part in content]
-        if follows:
-            cleaned[-1]["content"] = _merge(cleaned[-1]["content"], content)
-        else:
+        if not follows:
             cleaned.append({"role": role, "content": content})
+            first_calls = calls
+            continue
+        # Content of None stands as it is until something has to be merged with it.
+        if content is None and calls:
+            content = describe_tool_calls(calls)
+        before = cleaned[-1]["content"]
+        if before is None and content and first_calls:
+            before = describe_tool_calls(first_calls)
+        cleaned[-1]["content"] = _merge(before, content)
+    if flatten:
+        for clean in cleaned:
+            clean["content"] = clean["content"] or ""
     return cleaned
 
 
@@ -383,7 +390,7 @@ def _read(message: Any, index: int) -> tuple[str, Any, Any]:
     if role is None:
         raise MessageError(f"message {index} has no role", index=index)
     role = role_name(role)
-    if role not in _ROLES and role not in _ROLE_ALIASES:
+    if not isinstance(role, str) or (role not in _ROLES and role not in _ROLE_ALIASES):
         raise MessageError(f"message {index} has the unknown role {role!r}; roles are {sorted(_ROLES)}", index=index)
     if not known:
         raise MessageError(f"message {index} ({role}) has no content", index=index)
@@ -417,9 +424,9 @@ def _clean_part(part: Any, index: int, images: str) -> dict[str, Any]:
     return clean
 
 
-def _flat(content: Any, calls: Any, index: int) -> str:
+def _flat(content: Any, calls: Any, index: int) -> str | None:
     if content is None:
-        return describe_tool_calls(calls) if calls else ""
+        return describe_tool_calls(calls) if calls else None
     if isinstance(content, str):
         return content
     texts = []
@@ -431,20 +438,22 @@ def _flat(content: Any, calls: Any, index: int) -> str:
                 index=index,
             )
         texts.append(clean["text"])
-    return "\n".join(texts)
+    return "\n".join(texts) if texts else None
 
 
 def _merge(before: Any, after: Any) -> Any:
     """The content of two messages of one role; ``before`` is ours to change."""
+    if after is None or after == []:
+        return before
     if before is None:
         return after
     if isinstance(before, str):
         if isinstance(after, str):
-            return f"{before}\n{after}" if before and after else before or after
-        before = [{"type": "text", "text": before}] if before else []
+            return f"{before}\n{after}"
+        before = [{"type": "text", "text": before}]
     for part in [{"type": "text", "text": after}] if isinstance(after, str) else after:
         if part["type"] == "text" and before and before[-1]["type"] == "text":
             before[-1]["text"] += "\n" + part["text"]
-        elif part["type"] != "text" or part["text"] or not isinstance(after, str):
+        else:
             before.append(part)
     return before

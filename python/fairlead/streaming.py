@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -73,6 +74,17 @@ def new_delta(
     theirs = getattr(sys.modules.get("smolagents.models"), "ChatMessageStreamDelta", None)
     make = ChatMessageStreamDelta if theirs is None else _shared_class(theirs)
     return make(content=content, tool_calls=tool_calls, token_usage=token_usage)
+
+
+def tool_call_deltas(calls: Iterable[ChatMessageToolCall] | None) -> list[ChatMessageToolCallStreamDelta]:
+    """Whole tool calls as pieces of a stream, where arguments are text that is joined."""
+    pieces = []
+    for index, call in enumerate(calls or ()):
+        arguments = call.function.arguments
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        function = ChatMessageToolCallFunction(name=call.function.name, arguments=text)
+        pieces.append(ChatMessageToolCallStreamDelta(index=index, id=call.id, type=call.type, function=function))
+    return pieces
 
 
 def agglomerate_stream_deltas(stream_deltas: Iterable[Any], role: MessageRole = MessageRole.ASSISTANT) -> ChatMessage:

@@ -120,7 +120,7 @@ def _object_at(text: str, at: int, *, repair: bool) -> tuple[Any, int]:
         return None, at + 1
     try:
         return ast.literal_eval(text[at:end]), end
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         pass
     try:
         return json.loads(re.sub(r",(\s*[}\]])", r"\1", text[at:end]), strict=False), end

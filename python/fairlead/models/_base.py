@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 from fairlead._smolagents import register_class, saved_module
 from fairlead.errors import MessageError
 from fairlead.messages import ChatMessage, MessageRole, attach_info, clean_messages, text_of, tool_role_conversions
-from fairlead.streaming import ChatMessageStreamDelta, ChatMessageToolCallStreamDelta, ChatStream, new_delta
+from fairlead.streaming import ChatMessageStreamDelta, ChatStream, new_delta, tool_call_deltas
 from fairlead.tools import get_tool_call_from_text, get_tool_json_schema, parse_json_if_needed, supports_stop_parameter
 from fairlead.types import TokenUsage
 
@@ -211,11 +211,7 @@ class Model:
 
     def _stream_whole(self, messages: Sequence[Any], arguments: Mapping[str, Any]) -> Iterator[ChatMessageStreamDelta]:
         message = self.generate(messages, **arguments)
-        calls = [
-            ChatMessageToolCallStreamDelta(index=index, id=call.id, type=call.type, function=call.function)
-            for index, call in enumerate(message.tool_calls or ())
-        ]
-        yield new_delta(content=text_of(message.content), tool_calls=calls or None)
+        yield new_delta(content=text_of(message.content), tool_calls=tool_call_deltas(message.tool_calls) or None)
         usage = message.token_usage
         last = new_delta(content="", token_usage=usage and TokenUsage(usage.input_tokens, usage.output_tokens))
         if isinstance(message, ChatMessage):

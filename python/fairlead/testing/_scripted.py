@@ -11,7 +11,7 @@ from fairlead.errors import ModelError
 from fairlead.messages import ChatMessage, MessageRole, attach_info, clean_messages, text_of, tool_role_conversions
 from fairlead.models._base import Model
 from fairlead.models._output import StopFilter
-from fairlead.streaming import ChatMessageToolCallStreamDelta, ChatStream, new_delta
+from fairlead.streaming import ChatStream, new_delta, tool_call_deltas
 from fairlead.types import ReplyInfo, TokenUsage
 
 __all__ = ["ScriptedCall", "ScriptedModel"]
@@ -118,9 +118,8 @@ class ScriptedModel(Model):
                 yield new_delta(content=piece)
         if not shown.matched and (rest := shown.finish()):
             yield new_delta(content=rest)
-        for index, call in enumerate(reply.tool_calls or ()):
-            piece = ChatMessageToolCallStreamDelta(index=index, id=call.id, type=call.type, function=call.function)
-            yield new_delta(tool_calls=[piece])
+        for call in tool_call_deltas(reply.tool_calls):
+            yield new_delta(tool_calls=[call])
         last = new_delta(content="", token_usage=reply.token_usage or usage)
         reason = "tool_calls" if reply.tool_calls else "stop"
         attach_info(last, ReplyInfo(finish_reason=reason, stop_sequence=shown.stop_sequence, text=shown.text))
