@@ -10,6 +10,8 @@ __all__ = [
     "TokenBitmask",
     "allocate_token_bitmask",
     "apply_token_bitmask",
+    "extends_token_ids",
+    "read_token_ids",
 ]
 
 @final
@@ -60,3 +62,5 @@ class TokenBitmask(Buffer):
 
 def allocate_token_bitmask(batch: int, vocab_size: int) -> TokenBitmask: ...
 def apply_token_bitmask(logits: Any, bitmask: Any, indices: Sequence[int] | None = None) -> None: ...
+def read_token_ids(input_ids: Any, start: int) -> list[list[int]]: ...
+def extends_token_ids(input_ids: Any, before: Any) -> bool: ...

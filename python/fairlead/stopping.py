@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Se
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, AnyStr
 
-from fairlead._core import StopSequenceMatcher
+from fairlead._core import StopSequenceMatcher, extends_token_ids, read_token_ids
 from fairlead.errors import TokenizerError
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class StopSequenceCriteria:
         new = self._new_ids(input_ids, count, length)
         if new is None:
             start = self._begin(count, length)
-            new = input_ids[:, start:].tolist()
+            new = _columns(input_ids, start)
         done = [
             row.stop is not None or (bool(ids) and self._read(row, ids))
             for row, ids in zip(self._rows, new, strict=True)
@@ -306,20 +306,22 @@ class StopSequenceCriteria:
             return None
         if count == 1 and len(self._rows) == 1:
             # One row can't change places: its last id tells old text from a new prompt.
-            last, *new = input_ids[0, seen - 1 :].tolist()
-            return None if last != self._last or (new and self._rows[0].stop is not None) else [new]
+            ids = _columns(input_ids, seen - 1)[0]
+            last = ids.pop(0)
+            return None if last != self._last or (ids and self._rows[0].stop is not None) else [ids]
         # Beams may all have stopped and go on by one token; more is the prompt of the next generation.
         if length > seen + 1 and all(row.stop is not None for row in self._rows):
             return None
-        return input_ids[:, seen:].tolist() if self._reorder(input_ids[:, :seen], before) else None
+        return _columns(input_ids, seen) if self._reorder(input_ids, before) else None
 
     def _reorder(self, now: torch.Tensor, before: torch.Tensor) -> bool:
         """Beams change places between calls: each row takes the state of the row that had the same ids."""
         if now.device != before.device:
             return False
-        if now.shape == before.shape and bool((now == before).all()):
+        columns = now[:, : before.shape[1]]
+        if extends_token_ids(now, before) if now.is_cpu else columns.equal(before):
             return True
-        same = (now[:, None, :] == before[None, :, :]).all(-1)
+        same = (columns[:, None, :] == before[None, :, :]).all(-1)
         if not bool(same.any(-1).all()):
             return False
         self._rows = [self._rows[parent].fork() for parent in same.int().argmax(-1).tolist()]
@@ -353,9 +355,21 @@ class StopSequenceCriteria:
         )
 
 
+def _columns(input_ids: torch.Tensor, start: int) -> list[list[int]]:
+    """The ids of each row from column ``start`` on."""
+    if input_ids.is_cpu:
+        return read_token_ids(input_ids, start)
+    # One copy per step.
+    columns: list[list[int]] = input_ids[:, start:].tolist()
+    return columns
+
+
 def _bools(values: list[bool], like: torch.Tensor) -> torch.Tensor:
     import torch
 
+    # Nothing has stopped, nearly always: that is the quickest tensor to make.
+    if not any(values) and like.is_cpu:
+        return torch.zeros(len(values), dtype=torch.bool)
     return torch.tensor(values, dtype=torch.bool, device=like.device)
 
 

@@ -176,6 +176,7 @@ fn check_index(index: usize, rows: usize) -> PyResult<()> {
 /// What the elements of a row are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dtype {
+    Int64,
     Int32,
     Float32,
     Float16,
@@ -185,9 +186,46 @@ enum Dtype {
 impl Dtype {
     fn size(self) -> usize {
         match self {
+            Self::Int64 => 8,
             Self::Int32 | Self::Float32 => 4,
             Self::Float16 | Self::BFloat16 => 2,
         }
+    }
+}
+
+/// What an argument is, for checks and for error messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Mask,
+    Logits,
+    Ids,
+}
+
+impl Role {
+    fn admits(self, dtype: Dtype) -> bool {
+        match self {
+            Self::Mask => dtype == Dtype::Int32,
+            Self::Ids => matches!(dtype, Dtype::Int64 | Dtype::Int32),
+            Self::Logits => matches!(dtype, Dtype::Float32 | Dtype::Float16 | Dtype::BFloat16),
+        }
+    }
+
+    fn wanted(self) -> &'static str {
+        match self {
+            Self::Mask => "int32",
+            Self::Ids => "int64 or int32",
+            Self::Logits => "float32, float16 or bfloat16",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mask => "the bitmask",
+            Self::Logits => "logits",
+            Self::Ids => "input_ids",
+        })
     }
 }
 
@@ -205,17 +243,15 @@ struct Matrix<'py> {
 
 impl<'py> Matrix<'py> {
     /// The rows of a buffer or a torch tensor; one dimension counts as a single row.
-    ///
-    /// `what` names the argument in errors, `float` says whether floats (logits) or integers (a bitmask) are wanted.
-    fn new(obj: &Bound<'py, PyAny>, what: &str, float: bool, writable: bool) -> PyResult<Self> {
+    fn new(obj: &Bound<'py, PyAny>, what: Role, writable: bool) -> PyResult<Self> {
         // SAFETY: `obj` is a valid object.
         let rows = if unsafe { ffi::PyObject_CheckBuffer(obj.as_ptr()) } == 1 {
             Self::of_buffer(obj, what, writable)?
         } else {
             Self::of_tensor(obj, what)?
         };
-        if (rows.dtype == Dtype::Int32) == float {
-            return Err(wrong_dtype(what, float));
+        if !what.admits(rows.dtype) {
+            return Err(wrong_dtype(what));
         }
         if rows.width > 0 && rows.rows > 0 && rows.start.align_offset(rows.dtype.size()) != 0 {
             return Err(PyValueError::new_err(format!("{what} is not aligned to its elements")));
@@ -231,7 +267,7 @@ impl<'py> Matrix<'py> {
         Ok(rows)
     }
 
-    fn of_buffer(obj: &Bound<'py, PyAny>, what: &str, writable: bool) -> PyResult<Self> {
+    fn of_buffer(obj: &Bound<'py, PyAny>, what: Role, writable: bool) -> PyResult<Self> {
         let buffer = PyUntypedBuffer::get(obj).map_err(|error| {
             let told = PyTypeError::new_err(format!("{what} gives no buffer that can be used: {error}"));
             told.set_cause(obj.py(), Some(error));
@@ -243,6 +279,7 @@ impl<'py> Matrix<'py> {
         let dtype = match ElementType::from_format(buffer.format()) {
             _ if matches!(buffer.format().to_bytes(), [b'>' | b'!', ..]) && cfg!(target_endian = "little") => None,
             ElementType::SignedInteger { bytes: 4 } | ElementType::UnsignedInteger { bytes: 4 } => Some(Dtype::Int32),
+            ElementType::SignedInteger { bytes: 8 } => Some(Dtype::Int64),
             ElementType::Float { bytes: 4 } => Some(Dtype::Float32),
             ElementType::Float { bytes: 2 } => Some(Dtype::Float16),
             _ => None,
@@ -250,7 +287,8 @@ impl<'py> Matrix<'py> {
         let Some(dtype) = dtype else {
             let format = CString::from(buffer.format());
             return Err(PyTypeError::new_err(format!(
-                "{what} has elements of format {format:?}; wanted are int32 for a bitmask, float16 or float32 for logits"
+                "{what} has elements of format {format:?}; wanted is {}",
+                what.wanted()
             )));
         };
         let (rows, width, step, column) = match (buffer.shape(), buffer.strides()) {
@@ -265,7 +303,7 @@ impl<'py> Matrix<'py> {
         Ok(Self { start, rows, width, step, dtype, _buffer: Some(buffer), _owner: obj.clone() })
     }
 
-    fn of_tensor(obj: &Bound<'py, PyAny>, what: &str) -> PyResult<Self> {
+    fn of_tensor(obj: &Bound<'py, PyAny>, what: Role) -> PyResult<Self> {
         let py = obj.py();
         let Ok(data_ptr) = obj.getattr(intern!(py, "data_ptr")) else {
             let name = obj.get_type().name()?;
@@ -324,23 +362,22 @@ impl<'py> Matrix<'py> {
 }
 
 #[cold]
-fn wrong_dtype(what: &str, float: bool) -> PyErr {
-    let wanted = if float { "float32, float16 or bfloat16" } else { "int32" };
-    PyTypeError::new_err(format!("{what} must have elements of type {wanted}"))
+fn wrong_dtype(what: Role) -> PyErr {
+    PyTypeError::new_err(format!("{what} must have elements of type {}", what.wanted()))
 }
 
 #[cold]
-fn wrong_dimensions(what: &str, got: usize) -> PyErr {
+fn wrong_dimensions(what: Role, got: usize) -> PyErr {
     PyValueError::new_err(format!("{what} must have one or two dimensions, not {got}"))
 }
 
 #[cold]
-fn not_contiguous(what: &str) -> PyErr {
+fn not_contiguous(what: Role) -> PyErr {
     PyValueError::new_err(format!("the elements of a row of {what} must lie side by side"))
 }
 
-fn torch_dtype(dtype: &Bound<'_, PyAny>, what: &str) -> PyResult<Dtype> {
-    static KNOWN: PyOnceLock<[(Py<PyAny>, Dtype); 4]> = PyOnceLock::new();
+fn torch_dtype(dtype: &Bound<'_, PyAny>, what: Role) -> PyResult<Dtype> {
+    static KNOWN: PyOnceLock<[(Py<PyAny>, Dtype); 5]> = PyOnceLock::new();
     let py = dtype.py();
     let known = KNOWN.get_or_try_init(py, || {
         // The object is a tensor, so torch is loaded: this import loads nothing.
@@ -348,14 +385,17 @@ fn torch_dtype(dtype: &Bound<'_, PyAny>, what: &str) -> PyResult<Dtype> {
         let pair = |name: &str, dtype| PyResult::Ok((torch.getattr(name)?.unbind(), dtype));
         PyResult::Ok([
             pair("int32", Dtype::Int32)?,
+            pair("int64", Dtype::Int64)?,
             pair("float32", Dtype::Float32)?,
             pair("bfloat16", Dtype::BFloat16)?,
             pair("float16", Dtype::Float16)?,
         ])
     })?;
-    known.iter().find(|(known, _)| known.is(dtype)).map(|(_, dtype)| *dtype).ok_or_else(|| {
-        PyTypeError::new_err(format!("{what} has dtype {dtype}; wanted are int32, float32, float16 or bfloat16"))
-    })
+    known
+        .iter()
+        .find(|(known, _)| known.is(dtype))
+        .map(|(_, dtype)| *dtype)
+        .ok_or_else(|| PyTypeError::new_err(format!("{what} has dtype {dtype}; wanted is {}", what.wanted())))
 }
 
 fn check_words(have: usize, words: usize) -> PyResult<()> {
@@ -389,7 +429,7 @@ pub(crate) fn with_mask_row<R>(
         check_words(own.shape().1, words)?;
         return own.write(index, |row| f(clear_tail(row, words)));
     }
-    let rows = Matrix::new(obj, "the bitmask", false, true)?;
+    let rows = Matrix::new(obj, Role::Mask, true)?;
     check_words(rows.width, words)?;
     // SAFETY: the row is in bounds, aligned and writable (checked by `Matrix`), and `rows` keeps its memory.
     let row = unsafe { &mut *rows.elements::<u32>(index)? };
@@ -409,7 +449,7 @@ pub(crate) fn with_mask_rows<R>(
         check_words(own.shape().1, words)?;
         return own.write_all(|rows| f(rows.into_iter().map(|row| clear_tail(row, words)).collect()));
     }
-    let rows = Matrix::new(obj, "the bitmask", false, true)?;
+    let rows = Matrix::new(obj, Role::Mask, true)?;
     check_words(rows.width, words)?;
     let slices = (0..rows.rows)
         // SAFETY: as in `with_mask_row`; `Matrix` has checked that rows do not overlap.
@@ -472,10 +512,10 @@ pub(crate) fn for_each_masked_row(
     indices: Option<&[usize]>,
     f: impl Fn(LogitsRow<'_>, &[u32]) + Sync,
 ) -> PyResult<()> {
-    let logits_rows = Matrix::new(logits, "logits", true, true)?;
+    let logits_rows = Matrix::new(logits, Role::Logits, true)?;
     let masks = match bitmask.cast_exact::<TokenBitmask>() {
         Ok(own) => MaskSource::Own(own.get().words()),
-        Err(_) => MaskSource::Foreign(Matrix::new(bitmask, "the bitmask", false, false)?),
+        Err(_) => MaskSource::Foreign(Matrix::new(bitmask, Role::Mask, false)?),
     };
     if indices.is_none() && logits_rows.rows != masks.rows() {
         return Err(PyValueError::new_err(format!(
@@ -497,7 +537,7 @@ pub(crate) fn for_each_masked_row(
                 Dtype::Float32 => LogitsRow::F32(&mut *logits_rows.elements(index)?),
                 Dtype::Float16 => LogitsRow::F16(&mut *logits_rows.elements(index)?),
                 Dtype::BFloat16 => LogitsRow::BF16(&mut *logits_rows.elements(index)?),
-                Dtype::Int32 => return Err(wrong_dtype("logits", true)),
+                Dtype::Int64 | Dtype::Int32 => return Err(wrong_dtype(Role::Logits)),
             };
             (row, &*mask)
         };
@@ -509,4 +549,42 @@ pub(crate) fn for_each_masked_row(
         Some(indices) => indices.iter().try_for_each(|&index| one(index)),
         None => (0..logits_rows.rows).try_for_each(one),
     }
+}
+
+/// The token ids of each row from column `start` on; of a row with fewer columns none.
+///
+/// `ids` has shape `(rows, length)`, int64 or int32: an array or a CPU torch tensor.
+pub(crate) fn read_ids(ids: &Bound<'_, PyAny>, start: usize) -> PyResult<Vec<Vec<i64>>> {
+    let rows = Matrix::new(ids, Role::Ids, false)?;
+    let tail = |index: usize| -> PyResult<Vec<i64>> {
+        // SAFETY: the row is in bounds and aligned, and `rows` keeps its memory.
+        unsafe {
+            Ok(match rows.dtype {
+                Dtype::Int64 => (&*rows.elements::<i64>(index)?).get(start..).unwrap_or_default().to_vec(),
+                Dtype::Int32 => {
+                    let row = (&*rows.elements::<i32>(index)?).get(start..).unwrap_or_default();
+                    row.iter().map(|&id| i64::from(id)).collect()
+                }
+                _ => return Err(wrong_dtype(Role::Ids)),
+            })
+        }
+    };
+    (0..rows.rows).map(tail).collect()
+}
+
+/// Whether each row of `ids` begins with the same row of `before`, element by element.
+pub(crate) fn extends(ids: &Bound<'_, PyAny>, before: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let (now, then) = (Matrix::new(ids, Role::Ids, false)?, Matrix::new(before, Role::Ids, false)?);
+    if now.rows != then.rows || now.dtype != then.dtype || now.width < then.width {
+        return Ok(false);
+    }
+    let bytes = then.width * then.dtype.size();
+    for index in 0..then.rows {
+        let (a, b) = (now.row(index)?, then.row(index)?);
+        // SAFETY: both rows have at least `bytes` bytes, kept by `now` and `then`; an empty one is not read.
+        if bytes > 0 && unsafe { std::slice::from_raw_parts(a, bytes) != std::slice::from_raw_parts(b, bytes) } {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -18,7 +18,9 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
-    use crate::bitmask::{TokenBitmask, allocate_token_bitmask, apply_token_bitmask};
+    use crate::bitmask::{
+        TokenBitmask, allocate_token_bitmask, apply_token_bitmask, extends_token_ids, read_token_ids,
+    };
     #[pymodule_export]
     use crate::stop::StopSequenceMatcher;
 }
