@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import weakref
@@ -296,14 +297,14 @@ class LogitsProcessor:
 
     def _revive(self, out: Any, masked: list[int]) -> None:
         """Give a row back what the grammar allows if an earlier processor has excluded all of that."""
-        lost = out.amax(dim=-1) == float("-inf")
-        if not lost.any():
+        highest = out.amax(dim=-1).tolist()
+        if -math.inf not in highest:
             return
         from fairlead.bitmask.torch import as_tensor, to_bool
 
         words = as_tensor(self._bitmask)
         for r in masked:
-            if lost[r]:
+            if highest[r] == -math.inf:
                 allowed = to_bool(words[r], out.shape[-1], out.device)[0]
                 if not allowed.any():
                     raise GrammarError(
