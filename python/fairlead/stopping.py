@@ -304,14 +304,13 @@ class StopSequenceCriteria:
         seen = int(before.shape[1])
         if length < seen:
             return None
+        # Who goes on after every row has stopped does so by one token (beams do); more is the next prompt.
+        if length > seen + 1 and all(row.stop is not None for row in self._rows):
+            return None
         if count == 1 and len(self._rows) == 1:
             # One row can't change places: its last id tells old text from a new prompt.
             ids = _columns(input_ids, seen - 1)[0]
-            last = ids.pop(0)
-            return None if last != self._last or (ids and self._rows[0].stop is not None) else [ids]
-        # Beams may all have stopped and go on by one token; more is the prompt of the next generation.
-        if length > seen + 1 and all(row.stop is not None for row in self._rows):
-            return None
+            return [ids] if ids.pop(0) == self._last else None
         return _columns(input_ids, seen) if self._reorder(input_ids, before) else None
 
     def _reorder(self, now: torch.Tensor, before: torch.Tensor) -> bool:
