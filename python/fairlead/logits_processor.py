@@ -48,16 +48,17 @@ class _Row:
             self.matcher.rollback(self.accepted - depth)
         self.accepted, self.closed = depth, False
 
-    def append(self, token: int, stop_token_ids: frozenset[int]) -> bool:
+    def append(self, token: int, stop_token_ids: frozenset[int], vocab_size: int) -> bool:
         """Take one more token; False if the grammar refuses it here."""
         if self.closed or token in stop_token_ids:
             self.closed = True
-        elif self.matcher.accept_token(token):
+            return True
+        # A row that lost or a draft may hold an id of the model's padding, which the engine doesn't know.
+        if 0 <= token < vocab_size and self.matcher.accept_token(token):
             self.accepted += 1
-        else:
-            self.closed = True
-            return False
-        return True
+            return True
+        self.closed = True
+        return False
 
     def fork(self) -> _Row:
         return _Row(self.matcher.fork(), self.accepted, self.closed)
@@ -204,6 +205,8 @@ class LogitsProcessor:
         Within one generation every call extends by one token what was there before: the call before as a whole (the
         usual step), a part of it (a draft is verified or given up), or its rows in another order (beams).
         """
+        from fairlead._core import extends_token_ids
+
         before = self._ids
         if before is None or ids.shape[0] != len(self._rows) or ids.device != before.device:
             return False
@@ -211,7 +214,10 @@ class LogitsProcessor:
         if known < self._prompt_length or known > before.shape[1]:
             return False
         goes_back = known < before.shape[1]
-        same = ids[:, :known].equal(before[:, :known])
+        if not goes_back and ids.is_cpu:
+            same = extends_token_ids(ids, before)
+        else:
+            same = ids[:, :known].equal(before[:, :known])
         if not same and (goes_back or not self._permute(ids, before)):
             return False
         depth = known - self._prompt_length
@@ -221,7 +227,7 @@ class LogitsProcessor:
                 continue
             if goes_back:
                 row.back_to(depth)
-            if not row.append(token, self._stop) and goes_back and not draft:
+            if not row.append(token, self._stop, self._vocab_size) and goes_back and not draft:
                 # A draft consists of tokens that were allowed, so this is a longer prompt with the same beginning.
                 return False
         self._ids = ids.clone()

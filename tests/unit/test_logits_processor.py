@@ -106,6 +106,15 @@ def test_beams_are_followed_through_permutations() -> None:
         assert call(processor, [PROMPT + row for row in rows]) == [expected(row) for row in rows]
 
 
+def test_ids_outside_of_the_vocabulary_close_a_row() -> None:
+    processor = LogitsProcessor(grammar())
+    call(processor, [PROMPT] * 2)
+    assert call(processor, [[*PROMPT, 11], [*PROMPT, 0]], width=12) == [
+        [i in STOP for i in range(12)],
+        expected([0], width=12),
+    ]
+
+
 def test_beams_with_the_same_last_token_are_told_apart() -> None:
     processor = LogitsProcessor(grammar())
     call(processor, [PROMPT] * 2)
