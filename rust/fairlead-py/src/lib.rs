@@ -11,7 +11,10 @@
 mod bitmask;
 mod buffers;
 mod errors;
+mod grammar;
+mod matcher;
 mod stop;
+mod vocab;
 
 use pyo3::prelude::*;
 
@@ -22,5 +25,11 @@ mod _core {
         TokenBitmask, allocate_token_bitmask, apply_token_bitmask, extends_token_ids, read_token_ids,
     };
     #[pymodule_export]
+    use crate::grammar::{CompiledGrammar, Compiler, Grammar, unknown_schema_keywords};
+    #[pymodule_export]
+    use crate::matcher::{GrammarMatcher, fill_batch};
+    #[pymodule_export]
     use crate::stop::StopSequenceMatcher;
+    #[pymodule_export]
+    use crate::vocab::Vocabulary;
 }

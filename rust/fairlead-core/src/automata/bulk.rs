@@ -1,0 +1,125 @@
+//! Which texts a frame certainly takes without ending: what lets a walk take in whole subtries at once.
+
+use super::expr::{ExprId, Node, UNBOUNDED};
+use super::store::Store;
+use super::text::{Spelling, TextState};
+
+/// From this frame, any text of these characters, up to so many of them, can still be completed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bulk {
+    /// ASCII characters.
+    pub(crate) ascii: u128,
+    /// Whether all other characters too.
+    pub(crate) beyond: bool,
+    /// How many characters; `u32::MAX` without bound.
+    pub(crate) chars: u32,
+}
+
+const ALL_ASCII: u128 = u128::MAX;
+/// What JSON lets stand for itself inside a string.
+const PLAIN: u128 = u128::MAX & !0xFFFF_FFFF & !(1 << b'"') & !(1 << b'\\');
+
+impl Store {
+    /// The bulk of a frame, if it has one worth looking at.
+    pub(crate) fn bulk(&self, e: ExprId) -> Option<Bulk> {
+        match self.node(e) {
+            Node::Text(state) => *self.frame(e).bulk.get_or_init(|| self.text_bulk(state)),
+            Node::Repeat { .. } | Node::Concat(..) | Node::Union(_) | Node::Inter(_) => {
+                *self.frame(e).bulk.get_or_init(|| {
+                    let bulk = self.loop_class(e)?;
+                    (bulk.chars >= 8 && bulk.ascii.count_ones() >= 8).then_some(bulk)
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether every text is the beginning of one in `content`.
+    pub(crate) fn takes_any_prefix(&self, content: ExprId) -> bool {
+        content == self.any
+            || content == self.all
+            || match self.node(content) {
+                Node::Except(_) => true,
+                Node::Concat(first, rest) => *first == self.any && self.alive(*rest),
+                Node::Union(parts) => parts.iter().any(|&p| self.takes_any_prefix(p)),
+                // All strings but some whole ones: the exceptions never stop what is longer.
+                Node::Inter(parts) => parts.iter().all(|&p| p == self.any || matches!(self.node(p), Node::Except(_))),
+                _ => false,
+            }
+    }
+
+    fn text_bulk(&self, state: &TextState) -> Option<Bulk> {
+        if state.spelling != Spelling::Raw {
+            return None;
+        }
+        if state.content == self.any || (state.hi == UNBOUNDED && self.takes_any_prefix(state.content)) {
+            return Some(Bulk { ascii: PLAIN, beyond: true, chars: state.hi });
+        }
+        let class = self.loop_class(state.content)?;
+        let chars = if state.hi == UNBOUNDED {
+            class.chars
+        } else {
+            // After the loop the rest must still fit.
+            class.chars.min(state.hi.checked_sub(self.loop_rest(state.content)?)?)
+        };
+        Some(Bulk { ascii: class.ascii & PLAIN, beyond: class.beyond, chars })
+    }
+
+    /// The least number of characters after the loop that `loop_class` found.
+    fn loop_rest(&self, e: ExprId) -> Option<u32> {
+        match self.node(e) {
+            Node::Repeat { min: 0, .. } => Some(0),
+            Node::Concat(first, rest) if matches!(self.node(*first), Node::Repeat { min: 0, .. }) => {
+                Some(self.lengths(*rest)?.min())
+            }
+            _ => None,
+        }
+    }
+
+    /// The characters that a repetition at the front takes, and how many.
+    fn loop_class(&self, e: ExprId) -> Option<Bulk> {
+        match self.node(e) {
+            Node::Repeat { body, max, .. } => {
+                let (ascii, beyond) = self.class_of(*body)?;
+                Some(Bulk { ascii, beyond, chars: *max })
+            }
+            Node::Concat(first, _) => self.loop_class(*first),
+            Node::Union(parts) => {
+                let classes = parts.iter().filter_map(|&p| self.loop_class(p));
+                classes.max_by_key(|b| (b.beyond, b.ascii.count_ones(), b.chars))
+            }
+            _ if self.takes_any_prefix(e) => Some(Bulk { ascii: ALL_ASCII, beyond: true, chars: UNBOUNDED }),
+            _ => None,
+        }
+    }
+
+    /// The ASCII characters of a class of single characters, and whether it has all others.
+    fn class_of(&self, body: ExprId) -> Option<(u128, bool)> {
+        match self.node(body) {
+            Node::Bytes(set) => {
+                set.intersection(&super::ByteSet::range(0x80, 0xFF)).is_empty().then(|| (set.ascii(), false))
+            }
+            Node::Union(parts) => {
+                let Node::Union(full) = self.node(self.scalar) else { return None };
+                let longer = |list: &[ExprId]| -> Vec<ExprId> {
+                    list.iter().copied().filter(|&p| matches!(self.node(p), Node::Concat(..))).collect()
+                };
+                let single = parts.iter().find_map(|&p| match self.node(p) {
+                    Node::Bytes(set) => Some(set.ascii()),
+                    _ => None,
+                });
+                let plain = parts.iter().all(|&p| self.is_char(p));
+                plain.then(|| (single.unwrap_or(0), longer(parts) == longer(full)))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_char(&self, e: ExprId) -> bool {
+        match self.node(e) {
+            Node::Bytes(set) => set.intersection(&super::ByteSet::range(0x80, 0xFF)).is_empty(),
+            Node::Concat(first, _) => matches!(self.node(*first), Node::Bytes(lead) if lead.ascii() == 0),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Arrays: the first items one by one, the others alike.
+
+use super::expr::{ExprId, Node, RuleId, UNBOUNDED, one_less};
+use super::members::Layout;
+use super::store::{EMPTY, Store};
+
+/// What an array may contain.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ElementsSpec {
+    /// The first items.
+    pub prefix: Box<[RuleId]>,
+    /// The items after them, if there may be any.
+    pub rest: Option<RuleId>,
+    /// Whitespace.
+    pub layout: Layout,
+}
+
+/// The rest of an array: the next item, and how many must and may follow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct ElementsState {
+    spec: u32,
+    at: u32,
+    first: bool,
+    lo: u32,
+    hi: u32,
+}
+
+impl Store {
+    /// An array with `lo` to `hi` items; [`EMPTY`] if there is none. No item that is listed may be dead.
+    pub fn array(&self, spec: ElementsSpec, lo: u32, hi: u32) -> ExprId {
+        let hi = if spec.rest.is_none() { hi.min(spec.prefix.len() as u32) } else { hi };
+        if lo > hi {
+            return EMPTY;
+        }
+        let spec = self.intern_elements(spec);
+        let rest = self.intern(Node::Elements(ElementsState { spec, at: 0, first: true, lo, hi }));
+        self.concat(self.byte(b'['), rest)
+    }
+
+    /// One step of an [`ElementsState`]: closes, or writes a separator, an item and goes on.
+    pub(super) fn unfold_elements(&self, state: &ElementsState) -> ExprId {
+        let spec = self.elements_spec(state.spec);
+        let item = spec.prefix.get(state.at as usize).copied().or(spec.rest).filter(|_| state.hi > 0);
+        let more = item.map_or(EMPTY, |item| {
+            let rest = self.intern(Node::Elements(ElementsState {
+                at: (state.at + 1).min(spec.prefix.len() as u32),
+                first: false,
+                lo: state.lo.saturating_sub(1),
+                hi: one_less(state.hi),
+                ..*state
+            }));
+            self.concat(self.call(item), rest)
+        });
+        let closed = if state.lo == 0 { self.byte(b']') } else { EMPTY };
+        self.close_or_go_on(&spec.layout, state.first, closed, more)
+    }
+
+    pub(super) fn clamp_elements(&self, e: ExprId, state: &ElementsState) -> ExprId {
+        if self.elements_spec(state.spec).rest.is_none() {
+            return e;
+        }
+        let hi = if state.hi > self.horizon { UNBOUNDED } else { state.hi };
+        let lo = state.lo.min(self.horizon + 1);
+        self.intern(Node::Elements(ElementsState { lo, hi, ..*state }))
+    }
+}

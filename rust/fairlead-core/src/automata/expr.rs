@@ -1,0 +1,149 @@
+//! Residual languages as hash-consed expressions.
+//!
+//! An expression is what may still be written in one frame of the stack: a regular expression over bytes
+//! (Brzozowski 1964; Owens, Reppy and Turon 2009), extended by calls to rules, literal tables with a tail for each
+//! literal, JSON strings over an automaton of their decoded text, decimal numbers in closed form, and the members of
+//! objects and arrays, which unfold when they are reached. Equal expressions have equal ids, always compared
+//! structurally, so whatever is known of a residual is found again in every grammar, request and thread of a store.
+
+use std::sync::OnceLock;
+
+use super::byteset::ByteSet;
+use super::elements::ElementsState;
+use super::members::MembersState;
+use super::number::NumberState;
+use super::row::Row;
+use super::text::TextState;
+
+/// The id of an interned expression.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ExprId(pub(crate) u32);
+
+/// The id of a rule: a named expression that may call itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RuleId(pub(crate) u32);
+
+/// The id of an interned table of literals.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct TableId(pub(crate) u32);
+
+/// No upper bound of a repetition or a length.
+pub const UNBOUNDED: u32 = u32::MAX;
+
+/// One count less, where a count may be unbounded.
+pub(crate) fn one_less(count: u32) -> u32 {
+    if count == UNBOUNDED { count } else { count.saturating_sub(1) }
+}
+
+/// A range of the literals of a table that share their first `depth` bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Slice {
+    pub(crate) table: TableId,
+    pub(crate) lo: u32,
+    pub(crate) hi: u32,
+    pub(crate) depth: u32,
+}
+
+/// One shape of residual.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Node {
+    /// Nothing can be written: a dead end.
+    Empty,
+    /// Nothing more has to be written.
+    Eps,
+    /// One byte of a set.
+    Bytes(ByteSet),
+    /// One after the other; the first is never itself a `Concat`.
+    Concat(ExprId, ExprId),
+    /// Any of several, sorted by id.
+    Union(Box<[ExprId]>),
+    /// All of several, sorted by id; regular members only.
+    Inter(Box<[ExprId]>),
+    /// Whatever the regular member is not.
+    Not(ExprId),
+    /// Between `min` and `max` times.
+    Repeat { body: ExprId, min: u32, max: u32 },
+    /// A rule, entered by a non-empty text.
+    Call(RuleId),
+    /// The rest of one of the literals of a slice, and then that literal's tail.
+    Switch(Slice),
+    /// Any bytes that are not the rest of one of the literals of a slice.
+    Except(Slice),
+    /// The rest of a JSON string, closing quote included.
+    Text(TextState),
+    /// The rest of a bounded decimal number.
+    Number(NumberState),
+    /// The rest of an object, closing brace included.
+    Members(MembersState),
+    /// The rest of an array, closing bracket included.
+    Elements(ElementsState),
+    /// No text: tells the stack that an undeclared key has just been completed.
+    KeyMark,
+}
+
+/// What is known of an expression without looking at its derivatives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    pub(crate) const NULLABLE: u8 = 1;
+    /// Contains `Inter` or `Not`: whether it is dead takes a search.
+    pub(crate) const BOOLEAN: u8 = 2;
+    /// Contains calls, members or elements: not regular by itself.
+    pub(crate) const CALLS: u8 = 4;
+
+    pub(crate) fn new(nullable: bool, others: u8) -> Self {
+        Self(u8::from(nullable) | (others & !Self::NULLABLE))
+    }
+    pub(crate) fn nullable(self) -> bool {
+        self.0 & Self::NULLABLE != 0
+    }
+    pub(crate) fn boolean(self) -> bool {
+        self.0 & Self::BOOLEAN != 0
+    }
+    pub(crate) fn calls(self) -> bool {
+        self.0 & Self::CALLS != 0
+    }
+    pub(crate) fn inherited(self) -> u8 {
+        self.0 & !Self::NULLABLE
+    }
+}
+
+/// An interned expression with what has been computed of it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) node: Node,
+    pub(crate) flags: Flags,
+    /// Whether anything can still be completed: 0 not known, 1 yes, 2 no. Only `BOOLEAN` expressions need it.
+    pub(crate) alive: std::sync::atomic::AtomicU8,
+    pub(crate) row: OnceLock<Box<Row>>,
+    pub(crate) frame: OnceLock<Box<super::frame::Frame>>,
+}
+
+/// A sorted list of literals, each with what follows it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Table {
+    pub(crate) entries: Box<[(Box<[u8]>, ExprId)]>,
+}
+
+impl Table {
+    /// The distinct bytes at `depth` with their sub-ranges; literals that end at `depth` are left out.
+    pub(crate) fn branches(&self, slice: Slice) -> Vec<(u8, Slice)> {
+        let depth = slice.depth as usize;
+        let mut out: Vec<(u8, Slice)> = Vec::new();
+        for i in slice.lo..slice.hi {
+            let Some(&b) = self.entries[i as usize].0.get(depth) else { continue };
+            match out.last_mut() {
+                Some((last, part)) if *last == b => part.hi = i + 1,
+                _ => out.push((b, Slice { table: slice.table, lo: i, hi: i + 1, depth: slice.depth + 1 })),
+            }
+        }
+        out
+    }
+
+    /// The literal of a slice that ends at its depth, if there is one.
+    pub(crate) fn ended(&self, slice: Slice) -> Option<ExprId> {
+        let (bytes, tail) = self.entries.get(slice.lo as usize)?;
+        (slice.lo < slice.hi && bytes.len() == slice.depth as usize).then_some(*tail)
+    }
+}

@@ -1,0 +1,191 @@
+//! Frames: an expression on the stack, with where each byte leads through the rules that it may call.
+
+use std::sync::OnceLock;
+
+use super::bulk::Bulk;
+use super::expr::{ExprId, Node, RuleId, one_less};
+use super::row::{ByteMap, Edge, overlay};
+use super::store::{EMPTY, EPS, Store};
+
+/// What one byte does to a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    /// The frame goes on as another residual.
+    Replace(ExprId),
+    /// One or several [`Move`]s, by their index in the store.
+    Moves(u32),
+}
+
+/// The frame becomes what is pushed first, more may be pushed above it, and `top` is what goes on being written.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Move {
+    /// What remains below, the lowest first; empty if `top` replaces the frame.
+    pub(crate) push: Box<[ExprId]>,
+    /// Whether the lowest of `push` is the frame itself going on, rather than having ended in a tail call.
+    pub(crate) keeps: bool,
+    /// The new top.
+    pub(crate) top: ExprId,
+}
+
+/// What is known of an expression as a frame.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) moves: ByteMap<Target>,
+    pub(crate) nullable: bool,
+    /// The expression whose masks are shared by all that differ in far-away counters only.
+    pub(crate) mask_frame: ExprId,
+    /// The mask at the start of a token, by its index; kept here for the layer above.
+    pub(crate) mask: OnceLock<u32>,
+    pub(crate) bulk: OnceLock<Option<Bulk>>,
+}
+
+type Source<'a> = (Vec<Edge<ExprId>>, Vec<ExprId>, bool);
+
+impl Store {
+    /// An expression as a frame.
+    pub(crate) fn frame(&self, e: ExprId) -> &Frame {
+        self.slot(e).frame.get_or_init(|| {
+            let moves = self.moves_of(e);
+            self.charge(size_of::<Frame>() + moves.edges.len() * size_of::<Edge<Target>>());
+            Box::new(Frame {
+                moves,
+                nullable: self.nullable(e),
+                mask_frame: self.clamp(e),
+                mask: OnceLock::new(),
+                bulk: OnceLock::new(),
+            })
+        })
+    }
+
+    /// The rules that may be entered next, each with what remains after it.
+    pub(crate) fn calls(&self, e: ExprId) -> Vec<(RuleId, ExprId)> {
+        if !self.flags(e).calls() {
+            return Vec::new();
+        }
+        match self.node(e) {
+            Node::Call(rule) => vec![(*rule, EPS)],
+            Node::Concat(a, b) => {
+                let mut out = self.calls(*a);
+                for (_, rest) in &mut out {
+                    *rest = self.concat(*rest, *b);
+                }
+                if self.nullable(*a) {
+                    out.extend(self.calls(*b));
+                }
+                self.merge_calls(out)
+            }
+            Node::Union(parts) => self.merge_calls(parts.iter().flat_map(|&p| self.calls(p)).collect()),
+            Node::Repeat { body, min, max } => {
+                let again = self.repeat(*body, min.saturating_sub(1), one_less(*max));
+                let calls = self.calls(*body).into_iter();
+                calls.map(|(rule, rest)| (rule, self.concat(rest, again))).collect()
+            }
+            Node::Switch(slice) => self.table(slice.table).ended(*slice).map_or_else(Vec::new, |tail| self.calls(tail)),
+            Node::Members(state) => self.calls(self.unfold_members(state)),
+            Node::Elements(state) => self.calls(self.unfold_elements(state)),
+            _ => Vec::new(),
+        }
+    }
+
+    fn merge_calls(&self, calls: Vec<(RuleId, ExprId)>) -> Vec<(RuleId, ExprId)> {
+        let mut out: Vec<(RuleId, ExprId)> = Vec::with_capacity(calls.len());
+        for (rule, rest) in calls {
+            match out.iter_mut().find(|(r, _)| *r == rule) {
+                Some((_, old)) => *old = self.union([*old, rest]),
+                None => out.push((rule, rest)),
+            }
+        }
+        out
+    }
+
+    /// Collects the rows of all rules that can begin here, each with what it would leave on the stack. Rules have no
+    /// left recursion, so this ends.
+    fn sources(&self, e: ExprId, push: &[ExprId], keeps: bool, out: &mut Vec<Source<'_>>) {
+        let mut edges = self.row(e).edges.to_vec();
+        edges.retain(|edge| self.alive(edge.to));
+        if !edges.is_empty() {
+            out.push((edges, push.to_vec(), keeps));
+        }
+        for (rule, rest) in self.calls(e) {
+            let body = self.body(rule);
+            if rest == EMPTY || body == EMPTY {
+                continue;
+            }
+            let mut below = push.to_vec();
+            // A frame with nothing left is not kept: tail calls don't grow the stack.
+            let keeps_now = if push.is_empty() && keeps { rest != EPS } else { keeps };
+            if rest != EPS {
+                below.push(rest);
+            }
+            self.sources(body, &below, keeps_now, out);
+        }
+    }
+
+    fn moves_of(&self, e: ExprId) -> ByteMap<Target> {
+        let mut sources = Vec::new();
+        self.sources(e, &[], true, &mut sources);
+        if let [(edges, push, true)] = &sources[..]
+            && push.is_empty()
+        {
+            return ByteMap::new(
+                edges.iter().map(|g| Edge { lo: g.lo, hi: g.hi, to: Target::Replace(g.to) }).collect(),
+            );
+        }
+        let maps: Vec<&[Edge<ExprId>]> = sources.iter().map(|(edges, _, _)| &**edges).collect();
+        let mut known: hashbrown::HashMap<Vec<Option<ExprId>>, Target> = hashbrown::HashMap::new();
+        let mut out = Vec::new();
+        overlay(&maps, |lo, hi, found| {
+            if found.iter().all(Option::is_none) {
+                return;
+            }
+            let to = *known.entry(found.to_vec()).or_insert_with(|| {
+                let mut moves: Vec<Move> = Vec::new();
+                for (to, (_, push, keeps)) in found.iter().zip(&sources) {
+                    let Some(to) = *to else { continue };
+                    let next = self.settled(to, push, *keeps);
+                    // The same frame by two ways is one residual.
+                    let twin = moves.iter_mut().find(|m| m.push == next.push && m.keeps == next.keeps);
+                    match twin {
+                        Some(m) if next.push.is_empty() == m.push.is_empty() => m.top = self.union([m.top, next.top]),
+                        _ => moves.push(next),
+                    }
+                }
+                if let [Move { push, keeps: true, top }] = &moves[..]
+                    && push.is_empty()
+                {
+                    return Target::Replace(*top);
+                }
+                self.charge(moves.iter().map(|m| 32 + m.push.len() * 4).sum());
+                Target::Moves(self.moves.push(moves.into()) as u32)
+            });
+            out.push(Edge { lo, hi, to });
+        });
+        ByteMap::new(out)
+    }
+
+    /// A child that is complete already gives way to what lies below it.
+    fn settled(&self, top: ExprId, push: &[ExprId], keeps: bool) -> Move {
+        let (mut top, mut push) = (top, push.to_vec());
+        while top == EPS
+            && let Some(&below) = push.last()
+            && !self.marks_key(below)
+        {
+            top = below;
+            push.pop();
+        }
+        Move { keeps, push: push.into(), top }
+    }
+
+    /// Whether an undeclared key is complete when this frame is returned to.
+    pub(crate) fn marks_key(&self, e: ExprId) -> bool {
+        matches!(self.node(e), Node::Concat(first, _) if *self.node(*first) == Node::KeyMark)
+    }
+
+    /// What follows the key mark of a frame.
+    pub(crate) fn after_mark(&self, e: ExprId) -> ExprId {
+        match *self.node(e) {
+            Node::Concat(_, rest) => rest,
+            _ => e,
+        }
+    }
+}

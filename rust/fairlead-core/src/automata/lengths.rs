@@ -1,0 +1,101 @@
+//! How many characters the texts of a regular expression have.
+
+use super::expr::{ExprId, Node, UNBOUNDED};
+use super::store::Store;
+
+/// The lengths of a language in code points: from `min` to `max`, every one of them unless there are `gaps`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lengths {
+    min: u32,
+    max: u32,
+    gaps: bool,
+}
+
+fn times(a: u32, b: u32) -> u32 {
+    match (a, b) {
+        (0, _) | (_, 0) => 0,
+        (UNBOUNDED, _) | (_, UNBOUNDED) => UNBOUNDED,
+        _ => a.saturating_mul(b),
+    }
+}
+
+impl Lengths {
+    fn exactly(n: u32) -> Self {
+        Self { min: n, max: n, gaps: false }
+    }
+
+    fn then(self, other: Self) -> Self {
+        Self {
+            min: self.min.saturating_add(other.min),
+            max: self.max.saturating_add(other.max),
+            gaps: self.gaps || other.gaps,
+        }
+    }
+
+    fn or(self, other: Self) -> Self {
+        let (a, b) = if self.min <= other.min { (self, other) } else { (other, self) };
+        Self { min: a.min, max: a.max.max(b.max), gaps: a.gaps || b.gaps || b.min > a.max.saturating_add(1) }
+    }
+
+    fn repeated(self, min: u32, max: u32) -> Self {
+        let step = times(min.saturating_add(1), self.min) > times(min, self.max).saturating_add(1);
+        Self { min: times(min, self.min), max: times(max, self.max), gaps: self.gaps || (step && max > min) }
+    }
+
+    pub(crate) fn min(self) -> u32 {
+        self.min
+    }
+
+    /// Whether some length lies between `lo` and `hi`; `None` when gaps leave it open.
+    pub(crate) fn meets(self, lo: u32, hi: u32) -> Option<bool> {
+        if self.max < lo || self.min > hi || lo > hi {
+            return Some(false);
+        }
+        // The ends themselves are always lengths.
+        let end_inside = (lo..=hi).contains(&self.min) || (self.max != UNBOUNDED && (lo..=hi).contains(&self.max));
+        (!self.gaps || end_inside).then_some(true)
+    }
+}
+
+impl Store {
+    /// The lengths of a regular expression; `None` where intersections or complements hide them.
+    pub(crate) fn lengths(&self, e: ExprId) -> Option<Lengths> {
+        if let Some(known) = self.known_lengths.pin().get(&e) {
+            return *known;
+        }
+        let found = self.count_lengths(e);
+        self.known_lengths.pin().insert(e, found);
+        found
+    }
+
+    fn count_lengths(&self, e: ExprId) -> Option<Lengths> {
+        let starts = |b: u8| b & 0xC0 != 0x80;
+        match self.node(e) {
+            Node::Eps => Some(Lengths::exactly(0)),
+            Node::Bytes(set) => {
+                let mut kinds = set.ranges().flat_map(|(lo, hi)| [starts(lo), starts(hi)]);
+                let first = kinds.next()?;
+                kinds.all(|k| k == first).then(|| Lengths::exactly(u32::from(first)))
+            }
+            Node::Concat(a, b) => Some(self.lengths(*a)?.then(self.lengths(*b)?)),
+            Node::Union(parts) => {
+                // Joined from the shortest, so that a gap is seen exactly where there is one.
+                let mut all: Vec<_> = parts.iter().map(|&p| self.lengths(p)).collect::<Option<_>>()?;
+                all.sort_unstable_by_key(|l: &Lengths| l.min);
+                all.into_iter().reduce(Lengths::or)
+            }
+            Node::Repeat { body, min, max } => Some(self.lengths(*body)?.repeated(*min, *max)),
+            Node::Switch(slice) => {
+                let entries = &self.table(slice.table).entries[slice.lo as usize..slice.hi as usize];
+                let mut all = Vec::new();
+                for (text, tail) in entries {
+                    let rest = text[slice.depth as usize..].iter().filter(|&&b| starts(b)).count() as u32;
+                    all.push(Lengths::exactly(rest).then(self.lengths(*tail)?));
+                }
+                all.sort_unstable_by_key(|l: &Lengths| l.min);
+                all.into_iter().reduce(Lengths::or)
+            }
+            _ => None,
+        }
+    }
+}

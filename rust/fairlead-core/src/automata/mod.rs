@@ -1,0 +1,25 @@
+//! Interned lazy byte automata: residual expressions, their derivatives, and the stacks made of them.
+
+mod bulk;
+pub mod byteset;
+mod elements;
+mod expr;
+mod frame;
+mod lengths;
+mod members;
+mod number;
+mod row;
+mod stack;
+mod store;
+mod text;
+
+pub(crate) use bulk::Bulk;
+pub use byteset::ByteSet;
+pub use elements::ElementsSpec;
+pub(crate) use expr::Node;
+pub use expr::{ExprId, RuleId, UNBOUNDED};
+pub use members::{Declared, Layout, MembersSpec};
+pub use number::{Bound, Decimal, NumberRange};
+pub(crate) use stack::{Height, Keys, Link, Stack, Top, Tops};
+pub use store::{EMPTY, EPS, Store};
+pub(crate) use text::Spelling;

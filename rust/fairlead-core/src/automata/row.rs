@@ -1,0 +1,255 @@
+//! Derivatives: where each byte leads, computed for all bytes at once and remembered.
+
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+
+use super::expr::{ExprId, Node, UNBOUNDED, one_less};
+use super::store::{EMPTY, EPS, Store};
+
+/// Bytes from `lo` to `hi` lead to `to`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Edge<T> {
+    pub(crate) lo: u8,
+    pub(crate) hi: u8,
+    pub(crate) to: T,
+}
+
+/// A partial map from bytes, as sorted ranges; a table is made for the maps with many ranges.
+#[derive(Debug)]
+pub(crate) struct ByteMap<T> {
+    pub(crate) edges: Box<[Edge<T>]>,
+    table: OnceLock<Box<[Option<T>; 256]>>,
+}
+
+/// The derivatives of an expression by each byte; dead bytes have no edge.
+pub(crate) type Row = ByteMap<ExprId>;
+
+impl<T: Copy + PartialEq> ByteMap<T> {
+    pub(crate) fn new(mut edges: Vec<Edge<T>>) -> Self {
+        edges.sort_unstable_by_key(|e| e.lo);
+        let mut merged: Vec<Edge<T>> = Vec::with_capacity(edges.len());
+        for edge in edges {
+            match merged.last_mut() {
+                Some(last) if last.to == edge.to && u16::from(last.hi) + 1 == u16::from(edge.lo) => last.hi = edge.hi,
+                _ => merged.push(edge),
+            }
+        }
+        Self { edges: merged.into(), table: OnceLock::new() }
+    }
+
+    /// Where `b` leads.
+    #[inline]
+    pub(crate) fn get(&self, b: u8) -> Option<T> {
+        if self.edges.len() <= 4 {
+            return self.edges.iter().find(|e| e.lo <= b && b <= e.hi).map(|e| e.to);
+        }
+        self.table.get_or_init(|| {
+            let mut table = Box::new([None; 256]);
+            for edge in &self.edges {
+                for b in edge.lo..=edge.hi {
+                    table[usize::from(b)] = Some(edge.to);
+                }
+            }
+            table
+        })[usize::from(b)]
+    }
+}
+
+/// Splits several maps at all their boundaries; calls `each` with the range and what each map has there.
+pub(crate) fn overlay<T: Copy>(maps: &[&[Edge<T>]], mut each: impl FnMut(u8, u8, &[Option<T>])) {
+    let mut cuts: Vec<u16> = vec![0, 256];
+    for map in maps {
+        for edge in *map {
+            cuts.push(u16::from(edge.lo));
+            cuts.push(u16::from(edge.hi) + 1);
+        }
+    }
+    cuts.sort_unstable();
+    cuts.dedup();
+    let mut at = vec![0usize; maps.len()];
+    let mut found = vec![None; maps.len()];
+    for pair in cuts.windows(2) {
+        let (lo, hi) = (pair[0] as u8, (pair[1] - 1) as u8);
+        for (k, map) in maps.iter().enumerate() {
+            while at[k] < map.len() && map[at[k]].hi < lo {
+                at[k] += 1;
+            }
+            found[k] = map.get(at[k]).filter(|e| e.lo <= lo).map(|e| e.to);
+        }
+        each(lo, hi, &found);
+    }
+}
+
+impl Store {
+    /// The derivatives of an expression. Those of `BOOLEAN` expressions may be dead; callers ask [`Store::alive`].
+    pub(crate) fn row(&self, e: ExprId) -> &Row {
+        self.slot(e).row.get_or_init(|| {
+            let row = ByteMap::new(self.derive(e));
+            self.charge(48 + row.edges.len() * size_of::<Edge<ExprId>>());
+            Box::new(row)
+        })
+    }
+
+    /// The derivative of an expression by one byte.
+    pub(crate) fn step(&self, e: ExprId, b: u8) -> ExprId {
+        self.row(e).get(b).unwrap_or(EMPTY)
+    }
+
+    fn derive(&self, e: ExprId) -> Vec<Edge<ExprId>> {
+        match self.node(e) {
+            Node::Empty | Node::Eps | Node::Call(_) | Node::KeyMark => Vec::new(),
+            Node::Bytes(set) => set.ranges().map(|(lo, hi)| Edge { lo, hi, to: EPS }).collect(),
+            Node::Concat(a, b) => {
+                let first = self.row(*a).edges.iter().map(|edge| Edge { to: self.concat(edge.to, *b), ..*edge });
+                let first: Vec<_> = first.collect();
+                if !self.nullable(*a) {
+                    return first;
+                }
+                self.overlay_union(&[&first, &self.row(*b).edges])
+            }
+            Node::Union(parts) => {
+                let rows: Vec<_> = parts.iter().map(|&p| &*self.row(p).edges).collect();
+                self.overlay_union(&rows)
+            }
+            Node::Inter(parts) => {
+                let rows: Vec<_> = parts.iter().map(|&p| &*self.row(p).edges).collect();
+                let mut out = Vec::new();
+                overlay(&rows, |lo, hi, found| {
+                    if found.iter().all(Option::is_some) {
+                        out.push(Edge { lo, hi, to: self.inter(found.iter().flatten().copied()) });
+                    }
+                });
+                out.retain(|edge| edge.to != EMPTY);
+                out
+            }
+            Node::Not(inner) => {
+                let mut out = Vec::new();
+                overlay(&[&self.row(*inner).edges], |lo, hi, found| {
+                    out.push(Edge { lo, hi, to: found[0].map_or(self.all, |to| self.not(to)) });
+                });
+                out.retain(|edge| edge.to != EMPTY);
+                out
+            }
+            Node::Repeat { body, min, max } => {
+                let (body, max) = (*body, *max);
+                let rest = self.repeat(body, min.saturating_sub(1), one_less(max));
+                self.row(body).edges.iter().map(|edge| Edge { to: self.concat(edge.to, rest), ..*edge }).collect()
+            }
+            Node::Switch(slice) => {
+                let table = self.table(slice.table);
+                let branches: Vec<_> = table
+                    .branches(*slice)
+                    .into_iter()
+                    .map(|(b, part)| Edge { lo: b, hi: b, to: self.slice(part) })
+                    .collect();
+                match table.ended(*slice) {
+                    Some(tail) => self.overlay_union(&[&branches, &self.row(tail).edges]),
+                    None => branches,
+                }
+            }
+            Node::Except(slice) => {
+                let branches: Vec<_> = self
+                    .table(slice.table)
+                    .branches(*slice)
+                    .into_iter()
+                    .map(|(b, part)| Edge { lo: b, hi: b, to: self.intern(Node::Except(part)) })
+                    .collect();
+                let mut out = Vec::new();
+                overlay(&[&branches], |lo, hi, found| out.push(Edge { lo, hi, to: found[0].unwrap_or(self.all) }));
+                out
+            }
+            Node::Text(state) => self.derive_text(state),
+            Node::Number(state) => self.derive_number(state),
+            Node::Members(state) => self.row(self.unfold_members(state)).edges.to_vec(),
+            Node::Elements(state) => self.row(self.unfold_elements(state)).edges.to_vec(),
+        }
+    }
+
+    fn overlay_union(&self, rows: &[&[Edge<ExprId>]]) -> Vec<Edge<ExprId>> {
+        let mut out = Vec::new();
+        overlay(rows, |lo, hi, found| {
+            let to = self.union(found.iter().flatten().copied());
+            if to != EMPTY {
+                out.push(Edge { lo, hi, to });
+            }
+        });
+        out
+    }
+
+    /// Whether some text completes an expression: at once for most, by a search through the derivatives of those
+    /// with intersections or complements.
+    pub(crate) fn alive(&self, e: ExprId) -> bool {
+        self.alive_within(e, usize::MAX).unwrap_or(true)
+    }
+
+    /// [`Store::alive`] within a number of states; `None` when they don't suffice.
+    pub(crate) fn alive_within(&self, e: ExprId, max_states: usize) -> Option<bool> {
+        if !self.flags(e).boolean() || self.flags(e).calls() {
+            return Some(e != EMPTY);
+        }
+        match self.slot(e).alive.load(Ordering::Relaxed) {
+            1 => return Some(true),
+            2 => return Some(false),
+            _ => {}
+        }
+        let mut from: indexmap::IndexMap<ExprId, usize> = indexmap::IndexMap::new();
+        from.insert(e, 0);
+        let mut todo = vec![0usize];
+        let mut goal = None;
+        while let Some(at) = todo.pop() {
+            let state = *from.get_index(at)?.0;
+            let known = self.slot(state).alive.load(Ordering::Relaxed);
+            if self.nullable(state) || known == 1 || (!self.flags(state).boolean() && state != EMPTY) {
+                goal = Some(at);
+                break;
+            }
+            if known == 2 {
+                continue;
+            }
+            if from.len() > max_states {
+                return None;
+            }
+            for edge in &self.row(state).edges {
+                let (index, old) = from.insert_full(edge.to, at);
+                if old.is_none() {
+                    todo.push(index);
+                } else if let Some((_, parent)) = from.get_index_mut(index) {
+                    *parent = old.unwrap_or(at);
+                }
+            }
+        }
+        if let Some(mut at) = goal {
+            loop {
+                let (state, parent) = from.get_index(at)?;
+                self.slot(*state).alive.store(1, Ordering::Relaxed);
+                if at == *parent || at == 0 {
+                    return Some(true);
+                }
+                at = *parent;
+            }
+        }
+        for state in from.keys() {
+            self.slot(*state).alive.store(2, Ordering::Relaxed);
+        }
+        Some(false)
+    }
+
+    /// The same masks as `e`, in fewer variants: counters that no token can reach are let go.
+    pub(crate) fn clamp(&self, e: ExprId) -> ExprId {
+        let far = |count: u32| if count > self.horizon { UNBOUNDED } else { count };
+        match self.node(e) {
+            Node::Concat(a, b) => {
+                let clamped = self.clamp(*a);
+                if clamped == *a { e } else { self.concat(clamped, *b) }
+            }
+            Node::Repeat { body, min, max } => {
+                // An unfinished body counts for nothing here: each further repetition takes at least one byte.
+                let (min, max) = ((*min).min(self.horizon + 1), far(*max));
+                self.repeat(*body, min, max)
+            }
+            Node::Text(state) => self.clamp_text(state),
+            Node::Elements(state) => self.clamp_elements(e, state),
+            _ => e,
+        }
+    }
+}

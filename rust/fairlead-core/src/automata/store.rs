@@ -1,0 +1,507 @@
+//! The interner: every expression, table and rule of one tokenizer, shared by grammars, requests and threads.
+//!
+//! Nothing in a store is ever evicted singly. A store that has grown past its budget is replaced as a whole: live
+//! matchers keep theirs through an `Arc`, new ones begin in a fresh one, with identical results.
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use super::byteset::ByteSet;
+use super::elements::ElementsSpec;
+use super::expr::{ExprId, Flags, Node, RuleId, Slice, Slot, Table, TableId, UNBOUNDED};
+use super::members::MembersSpec;
+use super::number::NumberSpec;
+
+const SHARDS: usize = 16;
+
+/// An append-only list in which equal values have equal indices.
+#[derive(Debug)]
+struct Interner<T> {
+    values: boxcar::Vec<T>,
+    shards: [Mutex<HashTable<(u64, u32)>>; SHARDS],
+}
+
+impl<T> Interner<T> {
+    fn new() -> Self {
+        Self { values: boxcar::Vec::new(), shards: std::array::from_fn(|_| Mutex::new(HashTable::new())) }
+    }
+
+    fn intern<K: Hash>(&self, key: &K, equals: impl Fn(&T, &K) -> bool, make: impl FnOnce() -> T) -> (u32, bool) {
+        let hash = FixedState::default().hash_one(key);
+        let mut shard = self.shards[(hash >> 60) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |&(h, i): &(u64, u32)| h == hash && equals(&self.values[i as usize], key);
+        if let Some(&(_, i)) = shard.find(hash, same) {
+            return (i, false);
+        }
+        let index = self.values.push(make()) as u32;
+        shard.insert_unique(hash, (hash, index), |&(h, _)| h);
+        (index, true)
+    }
+}
+
+/// A rule: its body may not be known yet while a recursive schema or grammar is lowered.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    body: OnceLock<ExprId>,
+}
+
+/// All that is interned, see the module's description.
+#[derive(Debug)]
+pub struct Store {
+    slots: Interner<Slot>,
+    tables: Interner<Table>,
+    members: Interner<MembersSpec>,
+    elements: Interner<ElementsSpec>,
+    numbers: Interner<NumberSpec>,
+    rules: boxcar::Vec<Rule>,
+    rule_of: papaya::HashMap<ExprId, RuleId>,
+    names: papaya::HashMap<String, RuleId>,
+    pub(crate) known_lengths: papaya::HashMap<ExprId, Option<super::lengths::Lengths>>,
+    pub(crate) moves: boxcar::Vec<Box<[super::frame::Move]>>,
+    bytes: AtomicUsize,
+    /// The longest token in bytes: counters further than this from their bounds make the same masks.
+    pub(crate) horizon: u32,
+    pub(crate) any: ExprId,
+    pub(crate) all: ExprId,
+    pub(crate) scalar: ExprId,
+}
+
+/// Dead: no text at all.
+pub const EMPTY: ExprId = ExprId(0);
+/// Done: only the empty text.
+pub const EPS: ExprId = ExprId(1);
+
+impl Store {
+    /// An empty store for a vocabulary whose longest token has `horizon` bytes.
+    pub fn new(horizon: u32) -> Self {
+        let mut store = Self {
+            slots: Interner::new(),
+            tables: Interner::new(),
+            members: Interner::new(),
+            elements: Interner::new(),
+            numbers: Interner::new(),
+            rules: boxcar::Vec::new(),
+            rule_of: papaya::HashMap::new(),
+            names: papaya::HashMap::new(),
+            known_lengths: papaya::HashMap::new(),
+            moves: boxcar::Vec::new(),
+            bytes: AtomicUsize::new(0),
+            horizon: horizon.max(4),
+            any: EMPTY,
+            all: EMPTY,
+            scalar: EMPTY,
+        };
+        assert_eq!(store.intern(Node::Empty), EMPTY);
+        assert_eq!(store.intern(Node::Eps), EPS);
+        store.all = store.intern(Node::Not(EMPTY));
+        store.scalar = store.char_class(&[('\0', char::MAX)]);
+        store.any = store.repeat(store.scalar, 0, UNBOUNDED);
+        store
+    }
+
+    /// Bytes that the store holds, roughly.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn charge(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many expressions are interned.
+    pub fn len(&self) -> usize {
+        self.slots.values.count()
+    }
+
+    /// Whether nothing is interned; never true, since the constants are.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn slot(&self, e: ExprId) -> &Slot {
+        &self.slots.values[e.0 as usize]
+    }
+
+    pub(crate) fn node(&self, e: ExprId) -> &Node {
+        &self.slot(e).node
+    }
+
+    /// Whether nothing more has to be written.
+    pub fn nullable(&self, e: ExprId) -> bool {
+        self.slot(e).flags.nullable()
+    }
+
+    pub(crate) fn flags(&self, e: ExprId) -> Flags {
+        self.slot(e).flags
+    }
+
+    pub(crate) fn intern(&self, node: Node) -> ExprId {
+        let (index, new) = self.slots.intern(
+            &node,
+            |slot, key| slot.node == *key,
+            || Slot {
+                flags: self.flags_of(&node),
+                node: node.clone(),
+                alive: AtomicU8::new(0),
+                row: OnceLock::new(),
+                frame: OnceLock::new(),
+            },
+        );
+        if new {
+            let owned = match &node {
+                Node::Union(v) | Node::Inter(v) => v.len() * 4,
+                Node::Members(m) => m.heap_bytes(),
+                _ => 0,
+            };
+            self.charge(size_of::<Slot>() + 24 + owned);
+        }
+        ExprId(index)
+    }
+
+    fn flags_of(&self, node: &Node) -> Flags {
+        let of = |e: &ExprId| self.flags(*e);
+        match node {
+            Node::Empty | Node::Bytes(_) | Node::Text(_) => Flags::new(false, 0),
+            Node::Eps => Flags::new(true, 0),
+            Node::KeyMark => Flags::new(false, Flags::CALLS),
+            Node::Concat(a, b) => {
+                Flags::new(of(a).nullable() && of(b).nullable(), of(a).inherited() | of(b).inherited())
+            }
+            Node::Union(parts) => {
+                Flags::new(parts.iter().any(|p| of(p).nullable()), parts.iter().fold(0, |f, p| f | of(p).inherited()))
+            }
+            Node::Inter(parts) => Flags::new(
+                parts.iter().all(|p| of(p).nullable()),
+                parts.iter().fold(Flags::BOOLEAN, |f, p| f | of(p).inherited()),
+            ),
+            Node::Not(e) => Flags::new(!of(e).nullable(), of(e).inherited() | Flags::BOOLEAN),
+            Node::Repeat { body, min, .. } => Flags::new(*min == 0 || of(body).nullable(), of(body).inherited()),
+            Node::Call(_) | Node::Members(_) | Node::Elements(_) => Flags::new(false, Flags::CALLS),
+            Node::Switch(slice) => {
+                let table = self.table(slice.table);
+                let tails = &table.entries[slice.lo as usize..slice.hi as usize];
+                let nullable = table.ended(*slice).is_some_and(|tail| self.nullable(tail));
+                Flags::new(nullable, tails.iter().fold(0, |f, (_, tail)| f | of(tail).inherited()))
+            }
+            Node::Except(slice) => Flags::new(self.table(slice.table).ended(*slice).is_none(), 0),
+            Node::Number(n) => Flags::new(self.number_spec(n.spec).may_end(n), 0),
+        }
+    }
+
+    /// Any text at all: valid UTF-8.
+    pub fn any_text(&self) -> ExprId {
+        self.any
+    }
+
+    /// Whether a regular expression matches a text as a whole.
+    pub fn matches(&self, e: ExprId, text: &[u8]) -> bool {
+        self.nullable(text.iter().fold(e, |e, &b| self.step(e, b)))
+    }
+
+    // ---- rules -----------------------------------------------------------------------------------------------
+
+    /// A rule without a body yet, for recursion.
+    pub fn declare_rule(&self) -> RuleId {
+        self.charge(32);
+        RuleId(self.rules.push(Rule { body: OnceLock::new() }) as u32)
+    }
+
+    /// Gives a declared rule its body, once.
+    pub fn define_rule(&self, rule: RuleId, body: ExprId) {
+        let _ = self.rules[rule.0 as usize].body.set(body);
+    }
+
+    /// The rule whose body this is; equal bodies share one rule.
+    pub fn rule(&self, body: ExprId) -> RuleId {
+        let map = self.rule_of.pin();
+        *map.get_or_insert_with(body, || {
+            let rule = self.declare_rule();
+            self.define_rule(rule, body);
+            rule
+        })
+    }
+
+    /// A rule that has been given a name, so that grammars share it.
+    pub fn named_rule(&self, name: &str) -> Option<RuleId> {
+        self.names.pin().get(name).copied()
+    }
+
+    /// Gives a rule a name.
+    pub fn name_rule(&self, name: String, rule: RuleId) {
+        self.names.pin().insert(name, rule);
+    }
+
+    /// The body of a rule; a rule never defined has none and is dead.
+    pub fn body(&self, rule: RuleId) -> ExprId {
+        self.rules[rule.0 as usize].body.get().copied().unwrap_or(EMPTY)
+    }
+
+    /// A call of a rule. A rule that may be empty is called only for its non-empty texts.
+    pub fn call(&self, rule: RuleId) -> ExprId {
+        let body = self.rules[rule.0 as usize].body.get();
+        match body {
+            Some(&EMPTY) => EMPTY,
+            Some(&EPS) => EPS,
+            Some(&body) if self.nullable(body) => self.union([self.intern(Node::Call(rule)), EPS]),
+            _ => self.intern(Node::Call(rule)),
+        }
+    }
+
+    /// A call of the rule whose body this is.
+    pub fn call_of(&self, body: ExprId) -> ExprId {
+        if body == EMPTY || body == EPS { body } else { self.call(self.rule(body)) }
+    }
+
+    // ---- specs -----------------------------------------------------------------------------------------------
+
+    pub(crate) fn members_spec(&self, id: u32) -> &MembersSpec {
+        &self.members.values[id as usize]
+    }
+    pub(crate) fn elements_spec(&self, id: u32) -> &ElementsSpec {
+        &self.elements.values[id as usize]
+    }
+    pub(crate) fn number_spec(&self, id: u32) -> &NumberSpec {
+        &self.numbers.values[id as usize]
+    }
+    pub(crate) fn intern_members(&self, spec: MembersSpec) -> u32 {
+        self.charge(64 + spec.heap_bytes());
+        self.members.intern(&spec, |a, b| a == b, || spec.clone()).0
+    }
+    pub(crate) fn intern_elements(&self, spec: ElementsSpec) -> u32 {
+        self.charge(96);
+        self.elements.intern(&spec, |a, b| a == b, || spec.clone()).0
+    }
+    pub(crate) fn intern_number(&self, spec: NumberSpec) -> u32 {
+        self.charge(256);
+        self.numbers.intern(&spec, |a, b| a == b, || spec.clone()).0
+    }
+    pub(crate) fn table(&self, id: TableId) -> &Table {
+        &self.tables.values[id.0 as usize]
+    }
+
+    // ---- constructors ----------------------------------------------------------------------------------------
+
+    /// One byte of a set.
+    pub fn byte_set(&self, set: ByteSet) -> ExprId {
+        if set.is_empty() { EMPTY } else { self.intern(Node::Bytes(set)) }
+    }
+
+    /// One byte.
+    pub fn byte(&self, b: u8) -> ExprId {
+        self.byte_set(ByteSet::of(&[b]))
+    }
+
+    /// One character of the given ranges, as UTF-8; surrogates cannot be named by a `char`.
+    pub fn char_class(&self, ranges: &[(char, char)]) -> ExprId {
+        let mut single = ByteSet::EMPTY;
+        // Sequences that differ in their first byte only are one, so that a state has few edges.
+        let mut longer: indexmap::IndexMap<Vec<(u8, u8)>, ByteSet> = indexmap::IndexMap::new();
+        for &(lo, hi) in ranges {
+            for sequence in regex_syntax::utf8::Utf8Sequences::new(lo, hi) {
+                let parts: Vec<_> = sequence.as_slice().iter().map(|r| (r.start, r.end)).collect();
+                let first = ByteSet::range(parts[0].0, parts[0].1);
+                if parts.len() == 1 {
+                    single = single.union(&first);
+                } else {
+                    let set = longer.entry(parts[1..].to_vec()).or_default();
+                    *set = set.union(&first);
+                }
+            }
+        }
+        let mut options = vec![self.byte_set(single)];
+        for (rest, first) in longer {
+            let tail =
+                rest.iter().rev().fold(EPS, |tail, &(lo, hi)| self.concat(self.byte_set(ByteSet::range(lo, hi)), tail));
+            options.push(self.concat(self.byte_set(first), tail));
+        }
+        self.union(options)
+    }
+
+    /// A fixed text.
+    pub fn literal(&self, text: &[u8]) -> ExprId {
+        self.literal_then(text, EPS)
+    }
+
+    /// A fixed text and then `tail`.
+    pub fn literal_then(&self, text: &[u8], tail: ExprId) -> ExprId {
+        if tail == EMPTY {
+            return EMPTY;
+        }
+        match text {
+            [] => tail,
+            [b] => self.concat(self.byte(*b), tail),
+            _ => self.switch(vec![(text.into(), tail)]),
+        }
+    }
+
+    /// One of several fixed texts, each with its tail; the same text twice has the union of both tails.
+    pub fn switch(&self, entries: Vec<(Box<[u8]>, ExprId)>) -> ExprId {
+        match self.intern_table(entries) {
+            Some((table, len)) => self.slice(Slice { table, lo: 0, hi: len, depth: 0 }),
+            None => EMPTY,
+        }
+    }
+
+    /// Any bytes except exactly one of these texts.
+    pub fn except(&self, texts: impl IntoIterator<Item = Box<[u8]>>) -> ExprId {
+        match self.intern_table(texts.into_iter().map(|text| (text, EPS)).collect()) {
+            Some((table, len)) => self.intern(Node::Except(Slice { table, lo: 0, hi: len, depth: 0 })),
+            None => self.all,
+        }
+    }
+
+    fn intern_table(&self, mut entries: Vec<(Box<[u8]>, ExprId)>) -> Option<(TableId, u32)> {
+        entries.retain(|(_, tail)| *tail != EMPTY);
+        entries.sort();
+        entries.dedup();
+        let mut merged: Vec<(Box<[u8]>, ExprId)> = Vec::with_capacity(entries.len());
+        for (text, tail) in entries {
+            match merged.last_mut() {
+                Some((last, old)) if *last == text => *old = self.union([*old, tail]),
+                _ => merged.push((text, tail)),
+            }
+        }
+        if merged.is_empty() {
+            return None;
+        }
+        let len = merged.len() as u32;
+        let heap: usize = merged.iter().map(|(text, _)| text.len() + 24).sum();
+        let table = Table { entries: merged.into() };
+        let (index, new) = self.tables.intern(&table, |a, b| a == b, || table.clone());
+        if new {
+            self.charge(heap + 48);
+        }
+        Some((TableId(index), len))
+    }
+
+    pub(crate) fn slice(&self, slice: Slice) -> ExprId {
+        if slice.lo + 1 == slice.hi {
+            let (text, tail) = &self.table(slice.table).entries[slice.lo as usize];
+            match text.len() - slice.depth as usize {
+                0 => return *tail,
+                1 => return self.concat(self.byte(text[text.len() - 1]), *tail),
+                _ => {}
+            }
+        }
+        if slice.lo >= slice.hi { EMPTY } else { self.intern(Node::Switch(slice)) }
+    }
+
+    /// One after the other.
+    pub fn concat(&self, a: ExprId, b: ExprId) -> ExprId {
+        match (a, b) {
+            (EMPTY, _) | (_, EMPTY) => EMPTY,
+            (EPS, e) | (e, EPS) => e,
+            _ => match *self.node(a) {
+                Node::Concat(first, rest) => {
+                    let rest = self.concat(rest, b);
+                    self.concat(first, rest)
+                }
+                _ => self.intern(Node::Concat(a, b)),
+            },
+        }
+    }
+
+    /// All of a list, one after the other.
+    pub fn sequence(&self, parts: &[ExprId]) -> ExprId {
+        parts.iter().rev().fold(EPS, |tail, &part| self.concat(part, tail))
+    }
+
+    /// Any of several.
+    pub fn union(&self, parts: impl IntoIterator<Item = ExprId>) -> ExprId {
+        let mut flat: Vec<ExprId> = Vec::new();
+        let mut bytes = ByteSet::EMPTY;
+        for part in parts {
+            match self.node(part) {
+                Node::Empty => {}
+                Node::Union(inner) => {
+                    for &e in inner {
+                        if let Node::Bytes(set) = self.node(e) { bytes = bytes.union(set) } else { flat.push(e) }
+                    }
+                }
+                Node::Bytes(set) => bytes = bytes.union(set),
+                _ => flat.push(part),
+            }
+        }
+        if !bytes.is_empty() {
+            flat.push(self.byte_set(bytes));
+        }
+        flat.sort_unstable();
+        flat.dedup();
+        if flat.len() > 1 {
+            if flat.contains(&self.all) {
+                return self.all;
+            }
+            if flat.contains(&self.any) {
+                // Everything here is valid UTF-8 from a character's start, so any text takes regular members in.
+                flat.retain(|&e| e == self.any || self.flags(e).calls());
+            }
+            if flat.contains(&EPS) && flat.iter().any(|&e| e != EPS && self.nullable(e)) {
+                flat.retain(|&e| e != EPS);
+            }
+        }
+        match flat[..] {
+            [] => EMPTY,
+            [one] => one,
+            _ => self.intern(Node::Union(flat.into())),
+        }
+    }
+
+    /// All of several regular expressions at once.
+    pub fn inter(&self, parts: impl IntoIterator<Item = ExprId>) -> ExprId {
+        let mut flat: Vec<ExprId> = Vec::new();
+        for part in parts {
+            match self.node(part) {
+                Node::Empty => return EMPTY,
+                Node::Inter(inner) => flat.extend_from_slice(inner),
+                _ if part == self.all => {}
+                _ => flat.push(part),
+            }
+        }
+        flat.sort_unstable();
+        flat.dedup();
+        if flat.len() > 1 && flat.contains(&EPS) {
+            return if flat.iter().all(|&e| self.nullable(e)) { EPS } else { EMPTY };
+        }
+        // Members that are bytes or counted classes meet in closed form as rows are computed; nothing to do here.
+        match flat[..] {
+            [] => self.all,
+            [one] => one,
+            _ => self.intern(Node::Inter(flat.into())),
+        }
+    }
+
+    /// Whatever a regular expression is not, over all byte strings.
+    pub fn not(&self, e: ExprId) -> ExprId {
+        match *self.node(e) {
+            Node::Not(inner) => inner,
+            _ => self.intern(Node::Not(e)),
+        }
+    }
+
+    /// Between `min` and `max` times; `max` may be [`UNBOUNDED`].
+    pub fn repeat(&self, body: ExprId, min: u32, max: u32) -> ExprId {
+        if min > max {
+            return EMPTY;
+        }
+        match (body, max) {
+            (EMPTY, _) => return if min == 0 { EPS } else { EMPTY },
+            (EPS, _) | (_, 0) => return EPS,
+            (_, 1) => return if min == 1 { body } else { self.union([body, EPS]) },
+            _ => {}
+        }
+        if let Node::Repeat { min: 0, max: UNBOUNDED, .. } = self.node(body) {
+            return body;
+        }
+        let min = if self.nullable(body) { 0 } else { min };
+        self.intern(Node::Repeat { body, min, max })
+    }
+
+    /// `e` or nothing.
+    pub fn optional(&self, e: ExprId) -> ExprId {
+        self.union([e, EPS])
+    }
+}

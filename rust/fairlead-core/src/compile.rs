@@ -1,0 +1,186 @@
+//! Grammars, and the compiler that lowers them for one vocabulary.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indexmap::IndexMap;
+
+use crate::automata::{EMPTY, ExprId, Store};
+use crate::error::Error;
+use crate::json_schema::{self, JsonOptions};
+use crate::limits::Limits;
+use crate::mask::{Shared, Space};
+use crate::regex::{self, Dialect};
+use crate::vocab::Vocabulary;
+
+/// A grammar as its author wrote it, independent of any vocabulary.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Grammar {
+    /// The instances of a JSON Schema, given as text.
+    JsonSchema {
+        /// The schema.
+        schema: String,
+        /// How instances are written and how the schema is read.
+        options: Box<JsonOptions>,
+    },
+    /// Texts that match a pattern as a whole.
+    Regex(String),
+    /// One of several texts.
+    Choice(Vec<String>),
+    /// One grammar or another.
+    Either(Vec<Grammar>),
+    /// One grammar after another.
+    Sequence(Vec<Grammar>),
+}
+
+impl Grammar {
+    /// A JSON Schema with default options.
+    pub fn json_schema(schema: impl Into<String>) -> Self {
+        Self::JsonSchema { schema: schema.into(), options: Box::default() }
+    }
+
+    fn lower(&self, store: &Store, limits: &Limits) -> Result<ExprId, Error> {
+        match self {
+            Self::JsonSchema { schema, options } => json_schema::lower(store, schema, options, limits),
+            Self::Regex(pattern) => regex::compile(store, pattern, Dialect::Whole, limits),
+            Self::Choice(texts) => {
+                if texts.iter().any(String::is_empty) || texts.is_empty() {
+                    return Err(Error::grammar("a choice needs at least one text, and none of them empty"));
+                }
+                Ok(store.switch(texts.iter().map(|t| (t.as_bytes().into(), crate::automata::EPS)).collect()))
+            }
+            Self::Either(parts) => {
+                let parts = parts.iter().map(|g| g.lower(store, limits)).collect::<Result<Vec<_>, _>>()?;
+                Ok(store.union(parts.into_iter().map(|e| store.call_of(e))))
+            }
+            Self::Sequence(parts) => {
+                let parts = parts.iter().map(|g| g.lower(store, limits)).collect::<Result<Vec<_>, _>>()?;
+                let parts: Vec<ExprId> = parts.into_iter().map(|e| store.call_of(e)).collect();
+                Ok(store.sequence(&parts))
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let inner = match self {
+            Self::JsonSchema { schema, options } => schema.len() + options.bytes(),
+            Self::Regex(pattern) => pattern.len(),
+            Self::Choice(texts) => texts.iter().map(|t| t.len() + 24).sum(),
+            Self::Either(parts) | Self::Sequence(parts) => parts.iter().map(Self::bytes).sum(),
+        };
+        inner + 64
+    }
+}
+
+/// A grammar lowered for a vocabulary; shared by any number of matchers and threads.
+#[derive(Debug)]
+pub struct CompiledGrammar {
+    grammar: Grammar,
+    limits: Limits,
+    shared: Arc<Shared>,
+    instance: Mutex<(Arc<Space>, ExprId)>,
+}
+
+impl CompiledGrammar {
+    /// Where new matchers begin. Once the space has outgrown its budget, the grammar is lowered into a fresh one.
+    pub(crate) fn instance(&self) -> (Arc<Space>, ExprId) {
+        let space = self.shared.space();
+        let mut instance = self.instance.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&instance.0, &space) {
+            // What was lowered once lowers again; if it should not, the old space still serves.
+            if let Ok(root) = self.grammar.lower(&space.store, &self.limits) {
+                *instance = (space, root);
+            }
+        }
+        (Arc::clone(&instance.0), instance.1)
+    }
+
+    /// The grammar as it was written.
+    pub fn grammar(&self) -> &Grammar {
+        &self.grammar
+    }
+
+    /// The vocabulary that it was lowered for.
+    pub fn vocabulary(&self) -> &Arc<Vocabulary> {
+        &self.shared.vocab
+    }
+}
+
+/// How much a compiler may keep.
+#[derive(Clone, Debug)]
+pub struct CompilerOptions {
+    /// Bytes of interned states and masks before a fresh space is begun. Default 256 MiB.
+    pub cache_limit_bytes: usize,
+    /// What one grammar may cost.
+    pub limits: Limits,
+    /// No mask is remembered; results are identical. For tests.
+    pub uncached: bool,
+}
+
+impl Default for CompilerOptions {
+    fn default() -> Self {
+        Self { cache_limit_bytes: 256 << 20, limits: Limits::default(), uncached: false }
+    }
+}
+
+/// Compiles grammars for one vocabulary; what they have in common is shared. Usable from many threads.
+#[derive(Debug)]
+pub struct Compiler {
+    shared: Arc<Shared>,
+    options: CompilerOptions,
+    known: Mutex<IndexMap<Grammar, Arc<CompiledGrammar>>>,
+    known_bytes: Mutex<usize>,
+}
+
+/// Bytes of grammars, as written, that a compiler remembers.
+const KNOWN_BYTES: usize = 8 << 20;
+
+impl Compiler {
+    /// A compiler for a vocabulary.
+    pub fn new(vocabulary: Arc<Vocabulary>, options: CompilerOptions) -> Self {
+        let shared = Arc::new(Shared::new(vocabulary, options.cache_limit_bytes, options.uncached));
+        Self { shared, options, known: Mutex::default(), known_bytes: Mutex::new(0) }
+    }
+
+    /// The vocabulary.
+    pub fn vocabulary(&self) -> &Arc<Vocabulary> {
+        &self.shared.vocab
+    }
+
+    /// Bytes that interned states and masks hold now, roughly.
+    pub fn cache_bytes(&self) -> usize {
+        self.shared.bytes()
+    }
+
+    /// Lowers a grammar, or finds it lowered already.
+    ///
+    /// # Errors
+    /// A malformed or unsupported grammar, one without any sentence, or a limit.
+    pub fn compile(&self, grammar: &Grammar) -> Result<Arc<CompiledGrammar>, Error> {
+        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(grammar) {
+            return Ok(Arc::clone(known));
+        }
+        let space = self.shared.space();
+        let root = grammar.lower(&space.store, &self.options.limits)?;
+        if root == EMPTY || !space.store.alive(root) {
+            return Err(match grammar {
+                Grammar::JsonSchema { .. } => Error::schema("", "no JSON value satisfies this schema"),
+                _ => Error::grammar("no text satisfies this grammar"),
+            });
+        }
+        let compiled = Arc::new(CompiledGrammar {
+            grammar: grammar.clone(),
+            limits: self.options.limits.clone(),
+            shared: Arc::clone(&self.shared),
+            instance: Mutex::new((space, root)),
+        });
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = self.known_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        *bytes += grammar.bytes();
+        if *bytes > KNOWN_BYTES {
+            known.clear();
+            *bytes = grammar.bytes();
+        }
+        known.insert(grammar.clone(), Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}

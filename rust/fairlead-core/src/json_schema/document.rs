@@ -1,0 +1,272 @@
+//! Schema documents: which draft they speak, what their identifiers name, and what a reference points to.
+
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+use serde_json::{Map, Value};
+
+use super::options::Draft;
+use crate::error::Error;
+
+/// A schema in a document, with the base that its references resolve against.
+#[derive(Clone, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) schema: &'a Value,
+    /// JSON pointer from the root of the user's schema, or a URI with a fragment for other documents.
+    pub(super) pointer: Rc<str>,
+    pub(super) base: Rc<str>,
+    pub(super) draft: Draft,
+}
+
+impl Place<'_> {
+    /// What identifies the schema: the same place is the same schema.
+    pub(super) fn key(&self) -> usize {
+        std::ptr::from_ref(self.schema) as usize
+    }
+}
+
+/// All documents that references may lead to.
+#[derive(Debug, Default)]
+pub(super) struct Documents<'a> {
+    named: HashMap<String, Place<'a>>,
+    /// References that no `$id` or `$anchor` explains go through the tree: every place known so far.
+    places: HashMap<usize, Place<'a>>,
+}
+
+/// Keywords whose value is one schema.
+const ONE: [&str; 13] = [
+    "additionalItems",
+    "additionalProperties",
+    "contains",
+    "contentSchema",
+    "else",
+    "if",
+    "items",
+    "not",
+    "propertyNames",
+    "then",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "extends",
+];
+/// Keywords whose value is a list of schemas.
+const MANY: [&str; 5] = ["allOf", "anyOf", "items", "oneOf", "prefixItems"];
+/// Keywords whose value maps names to schemas.
+const NAMED: [&str; 6] =
+    ["$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"];
+
+/// A token of a JSON pointer.
+pub(super) fn escaped(token: &str) -> String {
+    token.replace('~', "~0").replace('/', "~1")
+}
+
+/// Resolves a reference against a base, after RFC 3986 section 5.2 for the forms that schemas use.
+pub(super) fn resolve(base: &str, reference: &str) -> String {
+    let (base, _) = base.split_once('#').unwrap_or((base, ""));
+    if reference.is_empty() {
+        return base.to_owned();
+    }
+    if reference.starts_with('#') {
+        return format!("{base}{reference}");
+    }
+    let scheme = |s: &str| {
+        s.find(':').is_some_and(|at| {
+            s[..at].starts_with(|c: char| c.is_ascii_alphabetic())
+                && s[..at].chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        })
+    };
+    if scheme(reference) || base.is_empty() {
+        return reference.to_owned();
+    }
+    let after_scheme = base.find("://").map_or(0, |at| at + 3);
+    let authority_end = base[after_scheme..].find('/').map_or(base.len(), |at| after_scheme + at);
+    if let Some(rest) = reference.strip_prefix("//") {
+        return format!("{}//{rest}", &base[..base.find(':').map_or(0, |at| at + 1)]);
+    }
+    let path = |text: &str| {
+        let (path, query) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
+        let mut out: Vec<&str> = Vec::new();
+        let parts: Vec<&str> = path.split('/').collect();
+        for (i, part) in parts.iter().enumerate() {
+            let last = i + 1 == parts.len();
+            match *part {
+                "." | ".." => {
+                    if *part == ".." && out.len() > 1 {
+                        out.pop();
+                    }
+                    if last {
+                        out.push("");
+                    }
+                }
+                _ => out.push(part),
+            }
+        }
+        format!("{}{query}", out.join("/"))
+    };
+    if reference.starts_with('/') {
+        return format!("{}{}", &base[..authority_end], path(reference));
+    }
+    let base_path = base[authority_end..].split(['?', '#']).next().unwrap_or("");
+    let folder = base_path.rfind('/').map_or("", |at| &base_path[..=at]);
+    let folder = if folder.is_empty() && after_scheme > 0 { "/" } else { folder };
+    format!("{}{}", &base[..authority_end], path(&format!("{folder}{reference}")))
+}
+
+impl<'a> Documents<'a> {
+    /// Adds a document under a URI, and every resource and anchor inside it.
+    pub(super) fn add(&mut self, uri: &str, root: &'a Value, draft: Draft, pointer: &str) -> Place<'a> {
+        let draft = root.get("$schema").and_then(Value::as_str).and_then(Draft::of_uri).unwrap_or(draft);
+        let place = Place { schema: root, pointer: pointer.into(), base: uri.into(), draft };
+        self.named.entry(uri.trim_end_matches('#').to_owned()).or_insert_with(|| place.clone());
+        self.index(place.clone())
+    }
+
+    fn index(&mut self, mut place: Place<'a>) -> Place<'a> {
+        let Value::Object(map) = place.schema else { return place };
+        if let Some(draft) = map.get("$schema").and_then(Value::as_str).and_then(Draft::of_uri) {
+            place.draft = draft;
+        }
+        let hidden = place.draft.ref_hides_siblings() && map.contains_key("$ref");
+        let text = |key: &str| map.get(key).and_then(Value::as_str).filter(|_| !hidden);
+        let id = text("$id").or_else(|| text("id").filter(|_| place.draft.has_legacy_id()));
+        if let Some(id) = id {
+            let uri = resolve(&place.base, id);
+            if let (Some(name), true) = (id.strip_prefix('#'), place.draft.has_legacy_anchors()) {
+                let name = format!("{}#{name}", place.base);
+                self.named.entry(name).or_insert_with(|| place.clone());
+            } else {
+                place.base = uri.trim_end_matches('#').into();
+                self.named.entry(place.base.to_string()).or_insert_with(|| place.clone());
+            }
+        }
+        for key in ["$anchor", "$dynamicAnchor"] {
+            if let Some(anchor) = text(key) {
+                let name = format!("{}#{anchor}", place.base);
+                self.named.entry(name).or_insert_with(|| place.clone());
+            }
+        }
+        self.places.insert(place.key(), place.clone());
+        let child = |tail: String, schema: &'a Value| Place {
+            schema,
+            pointer: format!("{}{tail}", place.pointer).into(),
+            ..place.clone()
+        };
+        for (key, value) in map {
+            let at = format!("/{}", escaped(key));
+            if NAMED.contains(&&**key) {
+                for (name, sub) in value.as_object().into_iter().flatten() {
+                    self.index(child(format!("{at}/{}", escaped(name)), sub));
+                }
+            } else if let Value::Array(items) = value {
+                if MANY.contains(&&**key) {
+                    for (i, sub) in items.iter().enumerate() {
+                        self.index(child(format!("{at}/{i}"), sub));
+                    }
+                }
+            } else if ONE.contains(&&**key) {
+                self.index(child(at, value));
+            }
+        }
+        place
+    }
+
+    /// A schema right below another one.
+    pub(super) fn child(&self, parent: &Place<'a>, schema: &'a Value, tail: &str) -> Place<'a> {
+        self.places.get(&(std::ptr::from_ref(schema) as usize)).cloned().unwrap_or_else(|| Place {
+            schema,
+            pointer: format!("{}{tail}", parent.pointer).into(),
+            ..parent.clone()
+        })
+    }
+
+    /// What a `$ref` of a schema points to.
+    pub(super) fn target(&self, from: &Place<'a>, reference: &str) -> Result<Place<'a>, Error> {
+        let uri = resolve(&from.base, reference);
+        let (document, fragment) = uri.split_once('#').unwrap_or((&uri, ""));
+        if let Some(place) = self.named.get(uri.trim_end_matches('#')) {
+            return Ok(place.clone());
+        }
+        let missing = || {
+            let what = if reference.starts_with('#') {
+                format!("the reference {reference:?} points to nothing")
+            } else {
+                format!("the reference {reference:?} points to a document that is not known; give it in resources=")
+            };
+            Error::unsupported(format!("{}/$ref", from.pointer), "$ref", what)
+        };
+        let root = self.named.get(document).ok_or_else(missing)?;
+        let fragment = percent_decoded(fragment);
+        if !fragment.is_empty() && !fragment.starts_with('/') {
+            return Err(missing());
+        }
+        let mut place = root.clone();
+        for token in fragment.split('/').skip(1) {
+            let token = token.replace("~1", "/").replace("~0", "~");
+            let next = match place.schema {
+                Value::Object(map) => map.get(&token),
+                Value::Array(items) => token.parse::<usize>().ok().and_then(|i| items.get(i)),
+                _ => None,
+            };
+            let next = next.ok_or_else(missing)?;
+            place = self.child(&place, next, &format!("/{}", escaped(&token)));
+        }
+        Ok(place)
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%').and_then(|h| u8::from_str_radix(h, 16).ok());
+        out.push(hex.unwrap_or(bytes[at]));
+        at += if hex.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Keywords that mean nothing to any draft, with the pointers to them.
+pub(super) fn unknown_keywords(root: &Value) -> Vec<(String, String)> {
+    let mut documents = Documents::default();
+    documents.add("", root, Draft::Unnamed, "");
+    let mut out = Vec::new();
+    for place in documents.places.values() {
+        for key in keywords(place.schema).into_iter().flat_map(Map::keys) {
+            let known = super::keywords::kind(key, Draft::Unnamed) != super::keywords::Kind::Ignored;
+            if !known && !super::keywords::is_annotation(key) {
+                out.push((format!("{}/{}", place.pointer, escaped(key)), key.clone()));
+            }
+        }
+    }
+    out.sort();
+    out
+}
+
+/// The keywords of a schema that is an object.
+pub(super) fn keywords(schema: &Value) -> Option<&Map<String, Value>> {
+    schema.as_object()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resolve;
+
+    #[test]
+    fn references_resolve_as_rfc_3986_says() {
+        for (base, reference, expected) in [
+            ("http://a/b/c/d;p?q", "g", "http://a/b/c/g"),
+            ("http://a/b/c/d;p?q", "../g", "http://a/b/g"),
+            ("http://a/b/c/d;p?q", "/g", "http://a/g"),
+            ("http://a/b/c/d;p?q", "//g", "http://g"),
+            ("http://a/b/c/d;p?q", "#s", "http://a/b/c/d;p?q#s"),
+            ("http://a/b/c/d;p?q", "g:h", "g:h"),
+            ("http://a", "b.json", "http://a/b.json"),
+            ("", "item.json", "item.json"),
+            ("dir/root.json", "item.json", "dir/item.json"),
+            ("urn:uuid:1#x", "#/y", "urn:uuid:1#/y"),
+        ] {
+            assert_eq!(resolve(base, reference), expected, "{reference} against {base}");
+        }
+    }
+}

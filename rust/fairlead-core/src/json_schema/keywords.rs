@@ -1,0 +1,113 @@
+//! What each keyword means to fairlead.
+
+use super::options::Draft;
+
+/// Whether a keyword is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// It constrains, and is compiled.
+    Supported,
+    /// It constrains in this draft, and cannot be compiled yet.
+    Unsupported,
+    /// An annotation, an identifier, a definition, or not a keyword of the standard at all.
+    Ignored,
+}
+
+const SUPPORTED: [&str; 26] = [
+    "type",
+    "enum",
+    "const",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minItems",
+    "maxItems",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "minProperties",
+    "maxProperties",
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "required",
+    "propertyNames",
+    "$ref",
+    "allOf",
+];
+const COMBINED: [&str; 2] = ["anyOf", "oneOf"];
+const UNSUPPORTED: [&str; 12] = [
+    "not",
+    "if",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "contains",
+    "uniqueItems",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "$dynamicRef",
+    "$recursiveRef",
+    "extends",
+];
+
+pub(super) fn kind(keyword: &str, draft: Draft) -> Kind {
+    let since = |first: Draft| draft >= first;
+    let here = match keyword {
+        "const" | "contains" | "propertyNames" => since(Draft::Draft6),
+        "if" => since(Draft::Draft7),
+        "dependentRequired" | "dependentSchemas" | "unevaluatedProperties" | "unevaluatedItems" => {
+            since(Draft::Draft201909)
+        }
+        "$recursiveRef" => draft == Draft::Draft201909,
+        "prefixItems" | "$dynamicRef" => since(Draft::Draft202012),
+        "extends" => false,
+        _ => true,
+    };
+    if !here {
+        Kind::Ignored
+    } else if SUPPORTED.contains(&keyword) || COMBINED.contains(&keyword) {
+        Kind::Supported
+    } else if UNSUPPORTED.contains(&keyword) {
+        Kind::Unsupported
+    } else {
+        Kind::Ignored
+    }
+}
+
+/// Keywords that never constrain: the standard's annotations, identifiers and places for definitions.
+pub(super) fn is_annotation(keyword: &str) -> bool {
+    [
+        "$schema",
+        "$id",
+        "id",
+        "$anchor",
+        "$dynamicAnchor",
+        "$recursiveAnchor",
+        "$vocabulary",
+        "$comment",
+        "$defs",
+        "definitions",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "contentEncoding",
+        "contentMediaType",
+        "contentSchema",
+        "then",
+        "else",
+        "minContains",
+        "maxContains",
+    ]
+    .contains(&keyword)
+}

@@ -1,0 +1,56 @@
+//! JSON Schema, compiled and not approximated.
+//!
+//! A schema is read into shapes (what a value may be, type by type), the shapes that meet at a value position are
+//! combined, and what has any value at all is lowered to expressions. The whole schema is walked before the first
+//! token: what is unsupported is an error with its JSON pointer, never discovered later.
+
+mod document;
+mod emit;
+mod format;
+mod keywords;
+mod options;
+mod read;
+mod shape;
+
+use serde_json::Value;
+
+pub use options::{Draft, JsonOptions, Whitespace};
+
+use crate::automata::{ExprId, Store};
+use crate::error::Error;
+use crate::limits::Limits;
+
+fn parse(text: &str, what: &str, limits: &Limits) -> Result<Value, Error> {
+    if text.len() > limits.max_source_bytes {
+        return Err(Error::limit(format!("{what} has more than {} bytes", limits.max_source_bytes)));
+    }
+    serde_json::from_str(text)
+        .map_err(|e| Error::schema("", format!("{what} is not JSON: {e}")).at_line(e.line(), e.column()))
+}
+
+/// Lowers a schema to the expression of its instances.
+pub(crate) fn lower(store: &Store, text: &str, options: &JsonOptions, limits: &Limits) -> Result<ExprId, Error> {
+    let root = parse(text, "the schema", limits)?;
+    let resources: Vec<(&str, Value)> = options
+        .resources
+        .iter()
+        .map(|(uri, text)| Ok((&**uri, parse(text, &format!("the resource {uri}"), limits)?)))
+        .collect::<Result<_, Error>>()?;
+    let mut documents = document::Documents::default();
+    let place = documents.add("", &root, options.draft.unwrap_or(Draft::Unnamed), "");
+    for (uri, value) in &resources {
+        documents.add(uri, value, options.draft.unwrap_or(Draft::Unnamed), &format!("{uri}#"));
+    }
+    let mut reader = read::Reader::new(store, options, limits, documents);
+    let demands = reader.demand(place);
+    emit::Emitter::new(&mut reader).lower(&demands)
+}
+
+/// Keywords of a schema that don't constrain and are no annotations of the standard either, with their pointers.
+///
+/// # Errors
+/// A schema that is not JSON.
+pub fn unknown_keywords(text: &str, limits: &Limits) -> Result<Vec<(String, String)>, Error> {
+    let root = parse(text, "the schema", limits)?;
+    Ok(document::unknown_keywords(&root))
+}

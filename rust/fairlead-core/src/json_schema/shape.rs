@@ -1,0 +1,387 @@
+//! What a JSON value may be, type by type: the algebra in which schemas are combined.
+//!
+//! A shape is a union per type. Meeting two shapes meets every alternative of one with every alternative of the other
+//! of the same type, so `allOf`, `anyOf`, `$ref` and siblings combine by the same operation.
+
+use std::rc::Rc;
+
+use indexmap::IndexSet;
+use serde_json::Value;
+
+use crate::automata::{Bound, Decimal, ExprId, NumberRange, Store, UNBOUNDED};
+
+/// The schemas that a value position has to satisfy, by their numbers in the [`Reader`](super::read::Reader);
+/// sorted. None: any value.
+pub(super) type Demands = Rc<[u32]>;
+
+/// Both of two lists of demands.
+pub(super) fn both(a: &Demands, b: &Demands) -> Demands {
+    if a.is_empty() || a == b {
+        return b.clone();
+    }
+    if b.is_empty() {
+        return a.clone();
+    }
+    let mut all: Vec<u32> = a.iter().chain(b.iter()).copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into()
+}
+
+/// Numbers.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) range: NumberRange,
+    /// Exactly this one.
+    pub(super) exact: Option<Decimal>,
+}
+
+fn tighter(a: Option<Bound>, b: Option<Bound>, lower: bool) -> Option<Bound> {
+    match (a, b) {
+        (Some(a), Some(b)) => {
+            let order = a.value.cmp(&b.value);
+            Some(match (order, lower) {
+                (std::cmp::Ordering::Equal, _) => Bound { closed: a.closed && b.closed, ..a },
+                (std::cmp::Ordering::Less, false) | (std::cmp::Ordering::Greater, true) => a,
+                _ => b,
+            })
+        }
+        (a, b) => a.or(b),
+    }
+}
+
+impl Numbers {
+    pub(super) fn exactly(value: Decimal) -> Self {
+        Self { exact: Some(value), ..Self::default() }
+    }
+
+    /// Whether nothing but the type, and perhaps wholeness, is asked for.
+    pub(super) fn is_free(&self) -> bool {
+        self.exact.is_none() && self.range.lo.is_none() && self.range.hi.is_none() && self.range.multiple_of.is_none()
+    }
+
+    pub(super) fn contains(&self, value: &Decimal) -> bool {
+        let r = &self.range;
+        self.exact.as_ref().is_none_or(|e| e == value)
+            && r.lo.as_ref().is_none_or(|b| *value > b.value || (b.closed && *value == b.value))
+            && r.hi.as_ref().is_none_or(|b| *value < b.value || (b.closed && *value == b.value))
+            && r.multiple_of.as_ref().is_none_or(|m| value.is_multiple_of(m))
+            && (!r.integer || value.is_integer())
+    }
+
+    fn meet(&self, other: &Self) -> Option<Self> {
+        let (a, b) = (self.range.clone(), other.range.clone());
+        let range = NumberRange {
+            lo: tighter(a.lo, b.lo, true),
+            hi: tighter(a.hi, b.hi, false),
+            multiple_of: match (a.multiple_of, b.multiple_of) {
+                (Some(a), Some(b)) => Some(a.lcm(&b)),
+                (a, b) => a.or(b),
+            },
+            integer: a.integer || b.integer,
+            integer_fraction: a.integer_fraction,
+        };
+        let exact = match (&self.exact, &other.exact) {
+            (Some(a), Some(b)) if a != b => return None,
+            (a, b) => a.clone().or_else(|| b.clone()),
+        };
+        let met = Self { range, exact: None };
+        match exact {
+            Some(value) => met.contains(&value).then(|| Self::exactly(value)),
+            None => Some(met),
+        }
+    }
+}
+
+/// Strings: the decoded text is in `content` and has `lo` to `hi` characters.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Strings {
+    pub(super) content: ExprId,
+    pub(super) lo: u32,
+    pub(super) hi: u32,
+    /// Exactly this one, in its one spelling.
+    pub(super) exact: Option<Rc<str>>,
+}
+
+impl Strings {
+    pub(super) fn any(store: &Store) -> Self {
+        Self { content: store.any_text(), lo: 0, hi: UNBOUNDED, exact: None }
+    }
+
+    pub(super) fn exactly(store: &Store, text: &str) -> Self {
+        Self { exact: Some(text.into()), ..Self::any(store) }
+    }
+
+    pub(super) fn contains(&self, store: &Store, text: &str) -> bool {
+        let n = text.chars().count() as u32;
+        self.exact.as_deref().is_none_or(|e| e == text)
+            && (self.lo..=self.hi).contains(&n)
+            && (self.content == store.any_text() || store.matches(self.content, text.as_bytes()))
+    }
+
+    /// A further condition on the text.
+    pub(super) fn restrict(&mut self, store: &Store, content: ExprId) {
+        self.content = if self.content == store.any_text() { content } else { store.inter([self.content, content]) };
+    }
+
+    fn meet(&self, store: &Store, other: &Self) -> Option<Self> {
+        let mut met = self.clone();
+        if other.content != store.any_text() && other.content != self.content {
+            met.restrict(store, other.content);
+        }
+        met.lo = self.lo.max(other.lo);
+        met.hi = self.hi.min(other.hi);
+        let exact = self.exact.clone().or_else(|| other.exact.clone());
+        met.exact = None;
+        match exact {
+            Some(text) if self.contains(store, &text) && other.contains(store, &text) => {
+                Some(Self::exactly(store, &text))
+            }
+            Some(_) => None,
+            None => (met.lo <= met.hi).then_some(met),
+        }
+    }
+}
+
+/// Arrays.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Arrays {
+    pub(super) prefix: Vec<Demands>,
+    pub(super) rest: Demands,
+    pub(super) lo: u32,
+    pub(super) hi: u32,
+    /// Exactly this one; the other fields are conditions on it still to be checked.
+    pub(super) exact: Option<Rc<Value>>,
+}
+
+impl Default for Arrays {
+    fn default() -> Self {
+        Self { prefix: Vec::new(), rest: Rc::new([]), lo: 0, hi: UNBOUNDED, exact: None }
+    }
+}
+
+impl Arrays {
+    pub(super) fn item(&self, index: usize) -> &Demands {
+        self.prefix.get(index).unwrap_or(&self.rest)
+    }
+
+    fn meet(&self, other: &Self) -> Option<Self> {
+        let exact = match (&self.exact, &other.exact) {
+            (Some(a), Some(b)) if !same(a, b) => return None,
+            (a, b) => a.clone().or_else(|| b.clone()),
+        };
+        let len = self.prefix.len().max(other.prefix.len());
+        let met = Self {
+            prefix: (0..len).map(|i| both(self.item(i), other.item(i))).collect(),
+            rest: both(&self.rest, &other.rest),
+            lo: self.lo.max(other.lo),
+            hi: self.hi.min(other.hi),
+            exact,
+        };
+        (met.lo <= met.hi).then_some(met)
+    }
+}
+
+/// Which keys a condition on members is about.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Keys {
+    /// This key.
+    Named(Rc<str>),
+    /// Keys that the pattern is found in.
+    Matching(ExprId),
+    /// All keys but these, and but those that one of the patterns is found in.
+    Others(Rc<IndexSet<Rc<str>>>, Rc<[ExprId]>),
+}
+
+/// Objects.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Objects {
+    /// Declared keys in their order.
+    pub(super) order: IndexSet<Rc<str>>,
+    pub(super) members: Vec<(Keys, Demands)>,
+    pub(super) required: IndexSet<Rc<str>>,
+    /// Conditions on all keys.
+    pub(super) names: Vec<Demands>,
+    pub(super) lo: u32,
+    pub(super) hi: u32,
+    /// Exactly this one; the other fields are conditions on it still to be checked.
+    pub(super) exact: Option<Rc<Value>>,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Self {
+            order: IndexSet::new(),
+            members: Vec::new(),
+            required: IndexSet::new(),
+            names: Vec::new(),
+            lo: 0,
+            hi: UNBOUNDED,
+            exact: None,
+        }
+    }
+}
+
+impl Objects {
+    /// Whether a condition is about a key.
+    pub(super) fn about(store: &Store, keys: &Keys, key: &str) -> bool {
+        let found = |pattern: &ExprId| store.matches(*pattern, key.as_bytes());
+        match keys {
+            Keys::Named(name) => **name == *key,
+            Keys::Matching(pattern) => found(pattern),
+            Keys::Others(names, patterns) => !names.contains(key) && !patterns.iter().any(found),
+        }
+    }
+
+    /// What the value of a key has to satisfy.
+    pub(super) fn demands(&self, store: &Store, key: &str) -> Demands {
+        let mine = self.members.iter().filter(|(keys, _)| Self::about(store, keys, key));
+        mine.fold(Rc::new([]) as Demands, |all, (_, demands)| both(&all, demands))
+    }
+
+    fn meet(&self, other: &Self) -> Option<Self> {
+        let exact = match (&self.exact, &other.exact) {
+            (Some(a), Some(b)) if !same(a, b) => return None,
+            (a, b) => a.clone().or_else(|| b.clone()),
+        };
+        let mut met = self.clone();
+        met.order.extend(other.order.iter().cloned());
+        met.required.extend(other.required.iter().cloned());
+        for member in &other.members {
+            if !met.members.contains(member) {
+                met.members.push(member.clone());
+            }
+        }
+        for names in &other.names {
+            if !met.names.contains(names) {
+                met.names.push(names.clone());
+            }
+        }
+        met.lo = self.lo.max(other.lo);
+        met.hi = self.hi.min(other.hi);
+        met.exact = exact;
+        (met.lo <= met.hi).then_some(met)
+    }
+}
+
+/// What a value may be: a union for each type.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Shape {
+    pub(super) null: bool,
+    pub(super) yes: bool,
+    pub(super) no: bool,
+    pub(super) numbers: Vec<Numbers>,
+    pub(super) strings: Vec<Strings>,
+    pub(super) arrays: Vec<Arrays>,
+    pub(super) objects: Vec<Objects>,
+}
+
+/// JSON equality: numbers by value, objects without order.
+pub(super) fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => {
+            match (Decimal::parse(&x.to_string()), Decimal::parse(&y.to_string())) {
+                (Some(x), Some(y)) => x == y,
+                _ => x == y,
+            }
+        }
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
+        (Value::Object(x), Value::Object(y)) => {
+            x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| same(v, w)))
+        }
+        _ => a == b,
+    }
+}
+
+fn add_new<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
+    for item in more {
+        // Repetitions do no harm; long lists, such as large enums, are not compared.
+        if all.len() > 64 || !all.contains(&item) {
+            all.push(item);
+        }
+    }
+}
+
+fn products<T: PartialEq>(a: &[T], b: &[T], meet: impl Fn(&T, &T) -> Option<T>) -> Vec<T> {
+    let mut out = Vec::new();
+    for x in a {
+        for y in b {
+            add_new(&mut out, meet(x, y).into_iter().collect());
+        }
+    }
+    out
+}
+
+impl Shape {
+    /// Any value.
+    pub(super) fn any(store: &Store) -> Self {
+        Self {
+            null: true,
+            yes: true,
+            no: true,
+            numbers: vec![Numbers::default()],
+            strings: vec![Strings::any(store)],
+            arrays: vec![Arrays::default()],
+            objects: vec![Objects::default()],
+        }
+    }
+
+    /// One value; `None` if it has a number with too many digits.
+    pub(super) fn exactly(store: &Store, value: &Value) -> Option<Self> {
+        let mut shape = Self::default();
+        match value {
+            Value::Null => shape.null = true,
+            Value::Bool(true) => shape.yes = true,
+            Value::Bool(false) => shape.no = true,
+            Value::Number(n) => shape.numbers.push(Numbers::exactly(Decimal::parse(&n.to_string())?)),
+            Value::String(s) => shape.strings.push(Strings::exactly(store, s)),
+            Value::Array(_) => {
+                shape.arrays.push(Arrays { exact: Some(Rc::new(value.clone())), ..Arrays::default() });
+            }
+            Value::Object(_) => {
+                shape.objects.push(Objects { exact: Some(Rc::new(value.clone())), ..Objects::default() });
+            }
+        }
+        Some(shape)
+    }
+
+    /// How many alternatives there are.
+    pub(super) fn alternatives(&self) -> usize {
+        self.numbers.len() + self.strings.len() + self.arrays.len() + self.objects.len()
+    }
+
+    /// Values of either shape.
+    pub(super) fn join(&mut self, other: Self) {
+        self.null |= other.null;
+        self.yes |= other.yes;
+        self.no |= other.no;
+        add_new(&mut self.numbers, other.numbers);
+        add_new(&mut self.strings, other.strings);
+        add_new(&mut self.arrays, other.arrays);
+        add_new(&mut self.objects, other.objects);
+        // A type without conditions takes the others of its kind in.
+        if self.numbers.iter().any(|n| n.is_free() && !n.range.integer) {
+            self.numbers.truncate(0);
+            self.numbers.push(Numbers::default());
+        }
+        if let Some(free) = self.arrays.iter().find(|a| **a == Arrays::default()).cloned() {
+            self.arrays = vec![free];
+        }
+        if let Some(free) = self.objects.iter().find(|o| **o == Objects::default()).cloned() {
+            self.objects = vec![free];
+        }
+    }
+
+    /// Values of both shapes.
+    pub(super) fn meet(&self, store: &Store, other: &Self) -> Self {
+        Self {
+            null: self.null && other.null,
+            yes: self.yes && other.yes,
+            no: self.no && other.no,
+            numbers: products(&self.numbers, &other.numbers, Numbers::meet),
+            strings: products(&self.strings, &other.strings, |a, b| a.meet(store, b)),
+            arrays: products(&self.arrays, &other.arrays, Arrays::meet),
+            objects: products(&self.objects, &other.objects, Objects::meet),
+        }
+    }
+}

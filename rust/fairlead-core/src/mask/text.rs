@@ -1,0 +1,108 @@
+//! Free JSON strings, by far the most frequent mask: worked out once per vocabulary, for every bound of length.
+
+use std::sync::Arc;
+
+use super::entry::set_bits;
+use crate::automata::{EMPTY, EPS, ExprId, Node, Spelling, Store};
+use crate::vocab::{ROOT, Trie, Vocabulary};
+
+/// No string is bounded by this, so that a state tells how many characters it has taken.
+const MANY: u32 = 1 << 30;
+
+/// What the tokens do inside a free JSON string.
+#[derive(Debug)]
+pub(crate) struct TextMasks {
+    /// Entry `n`: the tokens of at most `n` plain characters; the last entry has them all.
+    ladder: Vec<Arc<[u32]>>,
+    /// The trie of all other tokens.
+    pub(super) rest: Trie,
+    /// Other tokens that stay inside the string, with the characters that they take, ascending.
+    inside: Vec<(u32, u32)>,
+    /// Tokens that end with the closing quote, likewise.
+    closing: Vec<(u32, u32)>,
+    /// Nodes of the vocabulary's trie at which the closing quote stands, likewise.
+    exits: Vec<(u32, u32)>,
+}
+
+/// The number of characters of a token that stands for itself inside a JSON string.
+fn plain_chars(token: &[u8]) -> Option<usize> {
+    let plain = |&b: &u8| b >= 0x20 && b != b'"' && b != b'\\';
+    if token.is_empty() || !token.iter().all(plain) {
+        return None;
+    }
+    std::str::from_utf8(token).ok().map(|text| text.chars().count())
+}
+
+impl TextMasks {
+    pub(crate) fn new(vocab: &Vocabulary) -> Self {
+        let chars: Vec<Option<usize>> =
+            (0..vocab.size() as u32).map(|t| vocab.bytes(t).and_then(plain_chars)).collect();
+        let most = chars.iter().flatten().copied().max().unwrap_or(0);
+        let mut by_length: Vec<Vec<u32>> = vec![Vec::new(); most + 1];
+        for (token, n) in chars.iter().enumerate() {
+            if let Some(n) = n {
+                by_length[*n].push(token as u32);
+            }
+        }
+        let mut row = vec![0u32; vocab.words()];
+        let mut ladder: Vec<Arc<[u32]>> = Vec::with_capacity(most + 1);
+        for tokens in by_length {
+            // Lengths that no token has share their predecessor's mask.
+            let shared = ladder.last().filter(|_| tokens.is_empty()).cloned();
+            set_bits(&mut row, &tokens);
+            ladder.push(shared.unwrap_or_else(|| row.clone().into()));
+        }
+        let rest = vocab.trie.derive(&[ROOT], |t| chars[t as usize].is_none());
+        let mut masks =
+            Self { ladder, rest: Trie::default(), inside: Vec::new(), closing: Vec::new(), exits: Vec::new() };
+        let store = Store::new(vocab.longest() as u32);
+        let text = store.step(store.text(store.any, 0, MANY), b'"');
+        masks.explore(&store, &rest, ROOT, text);
+        masks.rest = rest;
+        masks.inside.sort_unstable();
+        masks.closing.sort_unstable();
+        masks.exits.sort_unstable();
+        masks
+    }
+
+    fn explore(&mut self, store: &Store, trie: &Trie, node: u32, state: ExprId) {
+        let taken = |e: ExprId| match store.node(e) {
+            Node::Text(s) => MANY - s.hi + u32::from(s.spelling != Spelling::Raw),
+            _ => 0,
+        };
+        let (bytes, nodes) = trie.children(node);
+        for (&b, &child) in bytes.iter().zip(nodes) {
+            match store.step(state, b) {
+                EMPTY => {}
+                EPS => {
+                    let chars = taken(state);
+                    self.closing.extend(trie.own_tokens(child).iter().map(|&t| (chars, t)));
+                    self.exits.extend(trie.origins(child).iter().map(|&n| (chars, n)));
+                }
+                next => {
+                    let chars = taken(next);
+                    self.inside.extend(trie.own_tokens(child).iter().map(|&t| (chars, t)));
+                    self.explore(store, trie, child, next);
+                }
+            }
+        }
+    }
+
+    /// The plain tokens of at most `hi` characters.
+    pub(super) fn plain(&self, hi: u32) -> &Arc<[u32]> {
+        &self.ladder[(hi as usize).min(self.ladder.len() - 1)]
+    }
+
+    /// The other tokens and the exits of a free string that must take `lo` to `hi` more characters.
+    pub(super) fn others(&self, lo: u32, hi: u32) -> (Vec<u32>, Vec<u32>) {
+        let upto = |list: &'_ [(u32, u32)]| list.partition_point(|&(n, _)| n <= hi);
+        let below = |list: &'_ [(u32, u32)]| list.partition_point(|&(n, _)| n < lo);
+        let ids = |list: &[(u32, u32)]| list.iter().map(|&(_, id)| id).collect::<Vec<_>>();
+        let within = |list: &[(u32, u32)]| ids(&list[below(list).min(upto(list))..upto(list)]);
+        let mut tokens = ids(&self.inside[..upto(&self.inside)]);
+        tokens.extend(within(&self.closing));
+        let mut exits = within(&self.exits);
+        exits.sort_unstable();
+        (tokens, exits)
+    }
+}

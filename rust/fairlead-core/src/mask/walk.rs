@@ -1,0 +1,131 @@
+//! Walking the vocabulary's trie with a frame: which tokens stay alive, and where the frame can be left.
+
+use super::entry::KeyEvent;
+use crate::automata::{Bulk, EPS, ExprId, Keys, Link, Stack, Store, Top, Tops};
+use crate::vocab::Trie;
+
+/// What a walk finds.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Tokens that the frame allows whatever lies below it.
+    pub(super) tokens: Vec<u32>,
+    /// Nodes of the vocabulary's trie at which all that was on top is complete.
+    pub(super) exits: Vec<u32>,
+    pub(super) events: Vec<KeyEvent>,
+}
+
+struct Walk<'a> {
+    store: &'a Store,
+    main: &'a Trie,
+    trie: &'a Trie,
+    stack: Stack,
+    found: Found,
+}
+
+/// Reports completed keys as events at a node.
+struct Reporter<'a> {
+    main: &'a Trie,
+    nodes: &'a [u32],
+    events: &'a mut Vec<KeyEvent>,
+}
+
+impl Keys for Reporter<'_> {
+    /// In a walk, `extra` counts the undeclared keys that the token itself has completed in this object.
+    fn key(&mut self, extra: u32, below: Link) -> Option<u32> {
+        let again = extra > 0;
+        if again || below == Link::BASE {
+            self.events.extend(self.nodes.iter().map(|&node| KeyEvent::new(&self.main.path(node), node, again)));
+        }
+        Some(extra + 1)
+    }
+}
+
+impl Walk<'_> {
+    /// The nodes of the vocabulary's trie that a node of the walked trie stands for.
+    fn origins<'b>(&'b self, node: &'b u32) -> &'b [u32] {
+        if self.trie.is_derived() { self.trie.origins(*node) } else { std::slice::from_ref(node) }
+    }
+
+    fn visit(&mut self, node: u32, tops: &Tops) {
+        let trie = self.trie;
+        let (bytes, nodes) = trie.children(node);
+        // A single frame that is not complete: only the bytes that it has edges for are looked at.
+        if let [top] = tops[..] {
+            let frame = self.store.frame(top.frame);
+            if !frame.nullable && frame.moves.edges.len() <= 8 && bytes.len() > 4 {
+                for edge in &frame.moves.edges {
+                    let from = bytes.partition_point(|&b| b < edge.lo);
+                    let to = from + bytes[from..].partition_point(|&b| b <= edge.hi);
+                    for i in from..to {
+                        self.descend(nodes[i], bytes[i], tops);
+                    }
+                }
+                return;
+            }
+        }
+        for (&b, &child) in bytes.iter().zip(nodes) {
+            self.descend(child, b, tops);
+        }
+    }
+
+    fn descend(&mut self, child: u32, b: u8, tops: &Tops) {
+        let trie = self.trie;
+        let height = self.stack.height();
+        let origin = [child];
+        let at = if trie.is_derived() { trie.origins(child) } else { &origin };
+        let mut keys = Reporter { main: self.main, nodes: at, events: &mut self.found.events };
+        let next = self.stack.step(self.store, tops, b, &mut keys);
+        if next.is_empty() {
+            self.stack.truncate(height);
+            return;
+        }
+        let shape = trie.shape(child);
+        let leaf = trie.below(child) == 0;
+        if !leaf && next.iter().any(|t| self.store.bulk(t.frame).is_some_and(|bulk| covers(bulk, shape))) {
+            self.found.tokens.extend_from_slice(trie.all_tokens(child));
+        } else {
+            self.found.tokens.extend_from_slice(trie.own_tokens(child));
+            if self.stack.may_end(self.store, &next) {
+                // Leaves too: a key that ends there may have to be refused.
+                self.found.exits.extend_from_slice(at);
+            }
+            if !leaf && !matches!(next[..], [Top { frame: EPS, link: Link::BASE, .. }]) {
+                self.visit(child, &next);
+            }
+        }
+        self.stack.truncate(height);
+    }
+}
+
+fn covers(bulk: Bulk, shape: crate::vocab::Shape) -> bool {
+    shape.ascii & !bulk.ascii == 0
+        && (!shape.beyond || (bulk.beyond && !shape.broken))
+        && u32::from(shape.chars) <= bulk.chars
+        && (shape.chars < 255 || bulk.chars == u32::MAX)
+}
+
+/// Walks `trie` from `starts` with `frame` on top of an unknown stack. `trie` is the vocabulary's or derived of it.
+pub(super) fn walk(store: &Store, main: &Trie, trie: &Trie, starts: &[u32], frame: ExprId) -> Found {
+    let mut walk = Walk { store, main, trie, stack: Stack::new(), found: Found::default() };
+    let marked = store.marks_key(frame);
+    let top =
+        Top { frame: if marked { store.after_mark(frame) } else { frame }, extra: u32::from(marked), link: Link::BASE };
+    for &start in starts {
+        let at = walk.origins(&start).to_vec();
+        if marked {
+            walk.found.events.extend(at.iter().map(|&node| KeyEvent::new(&main.path(node), node, false)));
+        }
+        if store.nullable(top.frame) {
+            walk.found.exits.extend_from_slice(&at);
+        }
+        if top.frame != EPS {
+            let mut tops = Tops::new();
+            tops.push(top);
+            walk.visit(start, &tops);
+        }
+    }
+    let mut found = walk.found;
+    found.exits.sort_unstable();
+    found.exits.dedup();
+    found
+}

@@ -1,0 +1,413 @@
+//! A matcher: one text being written under a grammar.
+
+use std::sync::Arc;
+
+use smallvec::smallvec;
+
+use crate::automata::{EPS, ExprId, Height, Keys, Link, Stack, Top, Tops};
+use crate::compile::CompiledGrammar;
+use crate::mask::{KeyEvent, Parts, Space, opening_quote};
+
+/// Undeclared keys that an object has, as a list from the last to the first.
+#[derive(Clone, Debug)]
+struct SeenKey {
+    before: u32,
+    key: Box<[u8]>,
+}
+
+/// What to go back to.
+#[derive(Clone, Debug)]
+struct Checkpoint {
+    tops: Tops,
+    height: Height,
+    text: usize,
+    seen: usize,
+    terminated: bool,
+}
+
+/// The state of one text under a grammar: which tokens may follow, and what has been accepted.
+#[derive(Clone, Debug)]
+pub struct GrammarMatcher {
+    grammar: Arc<CompiledGrammar>,
+    space: Arc<Space>,
+    root: ExprId,
+    stack: Stack,
+    tops: Tops,
+    text: Vec<u8>,
+    seen: Vec<SeenKey>,
+    history: Vec<Checkpoint>,
+    max_rollback: usize,
+    terminated: bool,
+    ends_by_itself: bool,
+}
+
+/// A key's text, its JSON escapes decoded; as it stands if it isn't a whole JSON string.
+fn decoded(raw: &[u8]) -> Box<[u8]> {
+    if !raw.contains(&b'\\') {
+        return raw.into();
+    }
+    let quoted = [b"\"", raw, b"\""].concat();
+    serde_json::from_slice::<String>(&quoted).map_or_else(|_| raw.into(), |s| s.into_bytes().into())
+}
+
+struct Seen<'a> {
+    text: &'a [u8],
+    seen: &'a mut Vec<SeenKey>,
+}
+
+impl Seen<'_> {
+    fn has(seen: &[SeenKey], mut at: u32, key: &[u8]) -> bool {
+        while at != 0 {
+            let entry = &seen[at as usize - 1];
+            if *entry.key == *key {
+                return true;
+            }
+            at = entry.before;
+        }
+        false
+    }
+}
+
+impl Keys for Seen<'_> {
+    fn key(&mut self, extra: u32, _: Link) -> Option<u32> {
+        let raw = self.text.strip_suffix(b"\"")?;
+        let key = decoded(&raw[opening_quote(raw)? + 1..]);
+        if Self::has(self.seen, extra, &key) {
+            return None;
+        }
+        self.seen.push(SeenKey { before: extra, key });
+        Some(self.seen.len() as u32)
+    }
+}
+
+impl GrammarMatcher {
+    /// A matcher at the start. `max_rollback` bounds how many tokens can be taken back; `None`: all of them.
+    /// With `ends_by_itself` the text is terminated as soon as it is complete and nothing can follow.
+    pub fn new(grammar: &Arc<CompiledGrammar>, max_rollback: Option<usize>, ends_by_itself: bool) -> Self {
+        let (space, root) = grammar.instance();
+        let mut matcher = Self {
+            grammar: Arc::clone(grammar),
+            space,
+            root,
+            stack: Stack::new(),
+            tops: smallvec![Top { frame: root, extra: 0, link: Link::BASE }],
+            text: Vec::new(),
+            seen: Vec::new(),
+            history: Vec::new(),
+            max_rollback: max_rollback.unwrap_or(usize::MAX),
+            terminated: false,
+            ends_by_itself,
+        };
+        matcher.end_by_itself();
+        matcher
+    }
+
+    /// Back to the start; what was learned of the grammar is kept.
+    pub fn reset(&mut self) {
+        self.stack = Stack::new();
+        self.tops = smallvec![Top { frame: self.root, extra: 0, link: Link::BASE }];
+        self.text.clear();
+        self.seen.clear();
+        self.history.clear();
+        self.terminated = false;
+        self.end_by_itself();
+    }
+
+    /// The grammar.
+    pub fn grammar(&self) -> &Arc<CompiledGrammar> {
+        &self.grammar
+    }
+
+    /// How many tokens (or strings) have been accepted and can be taken back.
+    pub fn accepted(&self) -> usize {
+        self.history.len()
+    }
+
+    /// The text accepted so far.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            tops: self.tops.clone(),
+            height: self.stack.height(),
+            text: self.text.len(),
+            seen: self.seen.len(),
+            terminated: self.terminated,
+        }
+    }
+
+    fn restore(&mut self, to: Checkpoint) {
+        self.tops = to.tops;
+        self.stack.truncate(to.height);
+        self.text.truncate(to.text);
+        self.seen.truncate(to.seen);
+        self.terminated = to.terminated;
+    }
+
+    fn remember(&mut self, before: Checkpoint) {
+        if self.max_rollback == 0 {
+            return;
+        }
+        // Forgotten in batches, so that the cost per token stays constant.
+        if self.history.len() >= self.max_rollback.saturating_mul(2) {
+            self.history.drain(..self.history.len() - self.max_rollback);
+        }
+        self.history.push(before);
+    }
+
+    fn advance(&mut self, bytes: &[u8]) -> bool {
+        for &b in bytes {
+            self.text.push(b);
+            let mut keys = Seen { text: &self.text, seen: &mut self.seen };
+            let next = self.stack.step(&self.space.store, &self.tops, b, &mut keys);
+            if next.is_empty() {
+                return false;
+            }
+            self.tops = next;
+        }
+        true
+    }
+
+    fn end_by_itself(&mut self) {
+        if self.ends_by_itself && self.is_completed() {
+            let open = self.tops.iter().any(|t| t.frame != EPS || t.link != Link::BASE);
+            let more = open && {
+                let mut row = vec![0; self.space.vocab.words()];
+                let parts = self.space.parts(&self.stack, &self.tops);
+                self.space.emit(&parts, &mut row);
+                row.iter().any(|&w| w != 0)
+            };
+            self.terminated = !more;
+        }
+    }
+
+    /// Accepts a token. `false`, with nothing changed, if the grammar refuses it. A stop id is accepted exactly when
+    /// the text is complete, and terminates it; after termination a stop id changes nothing.
+    pub fn accept_token(&mut self, id: u32) -> bool {
+        let stop = self.space.vocab.stop_ids().binary_search(&id).is_ok();
+        if self.terminated {
+            return stop;
+        }
+        if stop {
+            if !self.is_completed() {
+                return false;
+            }
+            self.remember(self.checkpoint());
+            self.terminated = true;
+            return true;
+        }
+        let vocab = Arc::clone(&self.space.vocab);
+        vocab.bytes(id).is_some_and(|bytes| !bytes.is_empty() && self.accept_bytes(bytes))
+    }
+
+    /// Accepts a text that need not be a token, as one step of the history.
+    pub fn accept_bytes(&mut self, bytes: &[u8]) -> bool {
+        if self.terminated {
+            return false;
+        }
+        let before = self.checkpoint();
+        if !self.advance(bytes) {
+            self.restore(before);
+            return false;
+        }
+        self.remember(before);
+        self.end_by_itself();
+        true
+    }
+
+    /// Takes back the last `n` accepted tokens; `false`, with nothing changed, if there are not so many.
+    pub fn rollback(&mut self, n: usize) -> bool {
+        if n > self.history.len().min(self.max_rollback) {
+            return false;
+        }
+        let at = self.history.len() - n;
+        let to = self.history.drain(at..).next();
+        if let Some(to) = to {
+            self.restore(to);
+        }
+        true
+    }
+
+    /// Whether a stop token was accepted, or the text ended by itself.
+    pub fn is_terminated(&self) -> bool {
+        self.terminated
+    }
+
+    /// Whether what was accepted is a whole sentence of the grammar.
+    pub fn is_completed(&self) -> bool {
+        self.stack.may_end(&self.space.store, &self.tops)
+    }
+
+    /// Writes the mask of the next token into a row of 32-bit words, bit 1 for allowed; every word is written.
+    /// Returns whether anything is masked, which is always so while a text goes on.
+    ///
+    /// # Panics
+    /// If the row has fewer words than the vocabulary needs.
+    pub fn fill(&mut self, row: &mut [u32]) -> bool {
+        assert!(row.len() >= self.space.vocab.words(), "the row is too short for the vocabulary");
+        if self.terminated {
+            row.fill(0);
+        } else {
+            let space = Arc::clone(&self.space);
+            let parts = space.parts(&self.stack, &self.tops);
+            space.emit(&parts, row);
+            self.clear_repeated_keys(&space, &parts, row);
+        }
+        if self.terminated || self.is_completed() {
+            for &id in self.space.vocab.stop_ids() {
+                row[id as usize / 32] |= 1 << (id % 32);
+            }
+        }
+        true
+    }
+
+    /// An id of the next mask: equal ids, equal masks, for matchers of one tokenizer in one process.
+    pub fn mask_id(&mut self) -> u64 {
+        use std::hash::{BuildHasher, Hash, Hasher};
+        let parts = self.space.parts(&self.stack, &self.tops);
+        let mut hasher = foldhash::quality::FixedState::default().build_hasher();
+        (self.terminated, self.is_completed()).hash(&mut hasher);
+        if !self.terminated {
+            for part in &parts {
+                part.entry.hash(&mut hasher);
+                if part.extra != 0 && !self.space.entry(part.entry).events.is_empty() {
+                    self.text.hash(&mut hasher);
+                }
+            }
+        }
+        (Arc::as_ptr(&self.space) as usize).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Whether a token would be accepted now.
+    pub fn allows(&mut self, id: u32) -> bool {
+        let vocab = Arc::clone(&self.space.vocab);
+        if vocab.stop_ids().binary_search(&id).is_ok() {
+            return self.terminated || self.is_completed();
+        }
+        if self.terminated {
+            return false;
+        }
+        let Some(bytes) = vocab.bytes(id).filter(|b| !b.is_empty()) else { return false };
+        let before = self.checkpoint();
+        let fine = self.advance(bytes);
+        self.restore(before);
+        fine
+    }
+
+    /// Why a token is refused, or that it is allowed.
+    pub fn explain(&mut self, id: u32) -> String {
+        let vocab = Arc::clone(&self.space.vocab);
+        if vocab.stop_ids().binary_search(&id).is_ok() {
+            return match (self.terminated, self.is_completed()) {
+                (true, _) => "the text is terminated; a stop token changes nothing".to_owned(),
+                (_, true) => "allowed: the text is complete".to_owned(),
+                _ => "refused: the text is not complete, so it cannot end here".to_owned(),
+            };
+        }
+        if self.terminated {
+            return "refused: the text is terminated".to_owned();
+        }
+        let Some(bytes) = vocab.bytes(id) else {
+            return "refused: a special token or an unused id is never part of a text".to_owned();
+        };
+        let token = bytes.escape_ascii();
+        let taken = self.longest_prefix(bytes);
+        if taken == bytes.len() {
+            return format!("allowed: \"{token}\"");
+        }
+        let before = self.checkpoint();
+        self.advance(&bytes[..taken]);
+        let options: Vec<u8> = (0..=255u8)
+            .filter(|&b| {
+                let here = self.checkpoint();
+                let fine = self.advance(&[b]);
+                self.restore(here);
+                fine
+            })
+            .collect();
+        self.restore(before);
+        let shown = crate::automata::ByteSet::of(&options);
+        let bad = bytes[taken].escape_ascii();
+        format!("refused: in \"{token}\" byte {taken} is '{bad}', but here only {shown:?} can follow")
+    }
+
+    /// How many bytes of a text would be accepted.
+    pub fn longest_prefix(&mut self, bytes: &[u8]) -> usize {
+        let before = self.checkpoint();
+        let mut taken = 0;
+        while taken < bytes.len() && !self.terminated {
+            let here = self.checkpoint();
+            if !self.advance(&bytes[taken..=taken]) {
+                self.restore(here);
+                break;
+            }
+            taken += 1;
+        }
+        self.restore(before);
+        taken
+    }
+
+    /// The text that must come next whatever is chosen; empty if there is a choice or the text may end.
+    pub fn forced_text(&mut self) -> Vec<u8> {
+        if self.terminated {
+            return Vec::new();
+        }
+        let before = self.checkpoint();
+        while !self.is_completed() {
+            let mut options = (0..=255u8).filter(|&b| {
+                let here = self.checkpoint();
+                let fine = self.advance(&[b]);
+                self.restore(here);
+                fine
+            });
+            let (Some(only), None) = (options.next(), options.next()) else { break };
+            drop(options);
+            if !self.advance(&[only]) {
+                break;
+            }
+        }
+        let forced = self.text[before.text..].to_vec();
+        self.restore(before);
+        forced
+    }
+
+    /// Tokens that would write an undeclared key a second time are taken out. Masks are shared without regard to the
+    /// keys seen; only tokens that may complete one of them are looked at again, exactly.
+    fn clear_repeated_keys(&mut self, space: &Space, parts: &Parts, row: &mut [u32]) {
+        for part in parts {
+            let entry = space.entry(part.entry);
+            if entry.events.is_empty() {
+                continue;
+            }
+            let begun = self.key_begun();
+            for event in &entry.events {
+                if event.again || (part.extra != 0 && self.may_repeat(event, part.extra, begun.as_deref())) {
+                    for &token in space.vocab.trie.all_tokens(event.node) {
+                        let (word, bit) = (token as usize / 32, 1 << (token % 32));
+                        if row[word] & bit != 0 && !self.allows(token) {
+                            row[word] &= !bit;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The raw text since the last quote.
+    fn key_begun(&self) -> Option<Vec<u8>> {
+        Some(self.text[opening_quote(&self.text)? + 1..].to_vec())
+    }
+
+    fn may_repeat(&self, event: &KeyEvent, extra: u32, begun: Option<&[u8]>) -> bool {
+        let raw = match begun {
+            _ if event.whole && !begun.is_some_and(|b| b.ends_with(b"\\")) => event.text.to_vec(),
+            Some(begun) if !event.whole => [begun, &event.text].concat(),
+            // The token begins inside an escape: where its key begins is for the exact check to find out.
+            _ => return true,
+        };
+        Seen::has(&self.seen, extra, &decoded(&raw))
+    }
+}

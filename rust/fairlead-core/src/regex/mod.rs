@@ -1,0 +1,286 @@
+//! Regular expressions: from patterns to expressions.
+//!
+//! Patterns are parsed by `regex-syntax`. Two dialects are known, see [`Dialect`]; both work on Unicode text.
+//! Look-around, back-references and word boundaries are refused with their offset.
+
+mod ecma;
+
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
+
+use crate::automata::{EMPTY, EPS, ExprId, Store, UNBOUNDED};
+use crate::error::Error;
+use crate::limits::Limits;
+
+/// How a pattern is written and what it has to match.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Dialect {
+    /// A pattern in the syntax that Python and Rust share, matched against the whole text. `\d`, `\w` and `\s` are
+    /// Unicode classes, `.` is any character but a line feed, and a final `$` does not match before a line feed.
+    Whole,
+    /// ECMA-262 as JSON Schema uses it, found anywhere in the text. `\d` and `\w` are ASCII, `.` is any character
+    /// but the four line ends, and what Unicode mode would reject (an unneeded escape, a lone brace) stands for
+    /// itself.
+    Search,
+}
+
+/// A match that may have to begin at the start of the text or end at its end.
+///
+/// Assertions are resolved while the expression is built: `at[2 * s + e]` are the matches that must begin at the start
+/// (`s`) and end at the end (`e`).
+#[derive(Clone, Copy)]
+struct Anchored {
+    at: [ExprId; 4],
+}
+
+struct Builder<'a> {
+    store: &'a Store,
+    limits: &'a Limits,
+}
+
+/// The texts that a pattern matches.
+///
+/// # Errors
+/// A malformed pattern, or one that uses what cannot be compiled, with its offset; or a limit.
+pub fn compile(store: &Store, pattern: &str, dialect: Dialect, limits: &Limits) -> Result<ExprId, Error> {
+    if pattern.len() > limits.max_source_bytes {
+        return Err(Error::limit(format!("the pattern has more than {} bytes", limits.max_source_bytes)));
+    }
+    refuse_look_around(pattern)?;
+    let (text, offsets) = match dialect {
+        Dialect::Whole => (pattern.to_owned(), None),
+        Dialect::Search => {
+            let translated = ecma::translate(pattern)?;
+            (translated.text, Some(translated.offsets))
+        }
+    };
+    let place = |offset: usize| offsets.as_ref().map_or(offset, |map| map[offset.min(map.len() - 1)]);
+    let hir = ParserBuilder::new()
+        .nest_limit(limits.max_depth as u32)
+        .utf8(true)
+        .build()
+        .parse(&text)
+        .map_err(|e| parse_error(pattern, &e, place))?;
+    let builder = Builder { store, limits };
+    let before = store.len();
+    let matched = builder.build(&hir)?;
+    if store.len() - before > limits.max_nodes {
+        return Err(Error::limit(format!("the pattern needs more than {} nodes", limits.max_nodes)));
+    }
+    let [free, to_end, from_start, both] = matched.at;
+    Ok(match dialect {
+        Dialect::Whole => store.union(matched.at),
+        Dialect::Search => store.union([
+            both,
+            store.concat(from_start, store.any_text()),
+            store.concat(store.any_text(), to_end),
+            store.sequence(&[store.any_text(), free, store.any_text()]),
+        ]),
+    })
+}
+
+fn parse_error(pattern: &str, error: &regex_syntax::Error, place: impl Fn(usize) -> usize) -> Error {
+    let (message, span) = match error {
+        regex_syntax::Error::Parse(e) => (e.kind().to_string(), *e.span()),
+        regex_syntax::Error::Translate(e) => (e.kind().to_string(), *e.span()),
+        _ => return Error::grammar(format!("the pattern {pattern:?} is malformed")),
+    };
+    Error::grammar(format!("the pattern {pattern:?} cannot be used: {message}")).at_offset(place(span.start.offset))
+}
+
+/// `regex-syntax` refuses these too; this tells which, and why.
+fn refuse_look_around(pattern: &str) -> Result<(), Error> {
+    let bytes = pattern.as_bytes();
+    let mut in_class = false;
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' => {
+                let next = bytes.get(at + 1).copied().unwrap_or(0);
+                if !in_class && (next.is_ascii_digit() && next != b'0' || next == b'k') {
+                    let what = "back-references are not regular and cannot be used in a constraint";
+                    return Err(Error::grammar(format!("{what}: {pattern:?}")).at_offset(at));
+                }
+                at += 1;
+            }
+            b'[' => in_class = true,
+            b']' => in_class = false,
+            b'(' if !in_class => {
+                let rest = &pattern[at..];
+                if ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|look| rest.starts_with(look)) {
+                    let what = "look-around assertions are not supported in a constraint";
+                    return Err(Error::grammar(format!("{what}: {pattern:?}")).at_offset(at));
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+impl Builder<'_> {
+    fn plain(e: ExprId) -> Anchored {
+        Anchored { at: [e, EMPTY, EMPTY, EMPTY] }
+    }
+
+    fn build(&self, hir: &Hir) -> Result<Anchored, Error> {
+        Ok(match hir.kind() {
+            HirKind::Empty => Self::plain(EPS),
+            HirKind::Literal(literal) => Self::plain(self.store.literal(&literal.0)),
+            HirKind::Class(Class::Unicode(class)) => {
+                let ranges: Vec<_> = class.iter().map(|r| (r.start(), r.end())).collect();
+                Self::plain(self.store.char_class(&ranges))
+            }
+            HirKind::Class(Class::Bytes(class)) => {
+                let ranges: Vec<_> = class.iter().map(|r| (char::from(r.start()), char::from(r.end()))).collect();
+                Self::plain(self.store.char_class(&ranges))
+            }
+            HirKind::Look(Look::Start) => Anchored { at: [EMPTY, EMPTY, EPS, EMPTY] },
+            HirKind::Look(Look::End) => Anchored { at: [EMPTY, EPS, EMPTY, EMPTY] },
+            HirKind::Look(_) => {
+                let what = "word boundaries and line anchors are not supported in a constraint";
+                return Err(Error::grammar(what));
+            }
+            HirKind::Capture(capture) => self.build(&capture.sub)?,
+            HirKind::Concat(parts) => {
+                let parts = parts.iter().map(|p| self.build(p)).collect::<Result<Vec<_>, _>>()?;
+                // From the right, so that each part is joined to a finished rest.
+                parts.into_iter().rev().reduce(|rest, part| self.then(part, rest)).unwrap_or(Self::plain(EPS))
+            }
+            HirKind::Alternation(parts) => {
+                let parts = parts.iter().map(|p| self.build(p)).collect::<Result<Vec<_>, _>>()?;
+                self.either(&parts)
+            }
+            HirKind::Repetition(repetition) => {
+                let (min, max) = (repetition.min, repetition.max.unwrap_or(UNBOUNDED));
+                let largest = if max == UNBOUNDED { min } else { max };
+                if largest > self.limits.max_repetition {
+                    return Err(Error::limit(format!("the repetition {{{min},{max}}} is larger than the limit")));
+                }
+                self.repeated(self.build(&repetition.sub)?, min, max)
+            }
+        })
+    }
+
+    fn either(&self, parts: &[Anchored]) -> Anchored {
+        Anchored { at: std::array::from_fn(|i| self.store.union(parts.iter().map(|p| p.at[i]))) }
+    }
+
+    /// One match and then another; an assertion in the middle lets only the empty text stand on its other side.
+    fn then(&self, a: Anchored, b: Anchored) -> Anchored {
+        let store = self.store;
+        let mut at = [EMPTY; 4];
+        for (i, &left) in a.at.iter().enumerate() {
+            for (j, &right) in b.at.iter().enumerate() {
+                if left == EMPTY || right == EMPTY {
+                    continue;
+                }
+                let (start, end) = (i & 2, j & 1);
+                let (left_ends, right_starts) = (i & 1 == 1, j & 2 == 2);
+                let (flags, text) = match (left_ends, right_starts) {
+                    (false, false) => (start | end, store.concat(left, right)),
+                    (true, false) if store.nullable(right) => (start | 1, left),
+                    (false, true) if store.nullable(left) => (2 | end, right),
+                    (true, true) if store.nullable(left) && store.nullable(right) => (3, EPS),
+                    _ => continue,
+                };
+                at[flags] = store.union([at[flags], text]);
+            }
+        }
+        Anchored { at }
+    }
+
+    fn repeated(&self, body: Anchored, min: u32, max: u32) -> Anchored {
+        let store = self.store;
+        let [free, rest @ ..] = body.at;
+        if rest.iter().all(|&e| e == EMPTY) {
+            return Self::plain(store.repeat(free, min, max));
+        }
+        // Only the first and the last turn can touch the ends of the text, unless turns are empty, which adds nothing.
+        let mut options = Vec::new();
+        if min == 0 {
+            options.push(Self::plain(EPS));
+        }
+        if min <= 1 && max >= 1 {
+            options.push(body);
+        }
+        if max >= 2 {
+            let less = |n: u32| if n == UNBOUNDED { n } else { n.saturating_sub(2) };
+            let middle = Self::plain(store.repeat(free, less(min), less(max)));
+            options.push(self.then(body, self.then(middle, body)));
+        }
+        self.either(&options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, dialect: Dialect, text: &str) -> bool {
+        let store = Store::new(64);
+        let e = compile(&store, pattern, dialect, &Limits::default()).unwrap();
+        store.matches(e, text.as_bytes())
+    }
+
+    #[test]
+    fn whole_patterns_match_the_whole_text() {
+        for (pattern, text, expected) in [
+            ("a+b?", "aab", true),
+            ("a+b?", "aabb", false),
+            ("^ab$", "ab", true),
+            ("(foo|ba[rz]){2}", "foobaz", true),
+            ("(foo|ba[rz]){2}", "foo", false),
+            ("a{2,3}", "aaaa", false),
+            (".", "é", true),
+            (".", "\n", false),
+            ("\\d+", "٣", true),
+            ("(a|b)*?c", "abac", true),
+            ("(?i)straße", "STRAßE", true),
+            ("x^y", "xy", false),
+            ("(^|,)a", ",a", true),
+            ("(^|,)a", "a", true),
+        ] {
+            assert_eq!(matches(pattern, Dialect::Whole, text), expected, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn search_patterns_are_found_anywhere() {
+        for (pattern, text, expected) in [
+            ("b", "abc", true),
+            ("^b", "abc", false),
+            ("^a", "abc", true),
+            ("c$", "abc", true),
+            ("^abc$", "abcd", false),
+            ("a|c$", "xa", true),
+            ("(^|,)x(,|$)", "a,x", true),
+            ("(^|,)x(,|$)", "ax,b", false),
+            ("^\\d+$", "٣", false),
+            ("^a{,2}$", "a{,2}", true),
+            ("^[\\w-]+$", "a-b_1", true),
+            ("^[^\\s]+$", "a b", false),
+            ("^\\/x$", "/x", true),
+            ("^[[]$", "[", true),
+            ("^\\u00e9\\x41\\cJ$", "éA\n", true),
+            ("", "anything", true),
+            ("^$", "", true),
+            ("^$", "a", false),
+            ("^(a$|b)*$", "bba", true),
+        ] {
+            assert_eq!(matches(pattern, Dialect::Search, text), expected, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_regular_is_refused_with_its_offset() {
+        let store = Store::new(64);
+        for (pattern, offset) in [("ab(?=c)", 2), ("(a)\\1", 3), ("a(?<!b)", 1), ("a[b", 1)] {
+            for dialect in [Dialect::Whole, Dialect::Search] {
+                let error = compile(&store, pattern, dialect, &Limits::default()).unwrap_err();
+                assert_eq!(error.offset(), Some(offset), "{pattern}: {error}");
+            }
+        }
+    }
+}

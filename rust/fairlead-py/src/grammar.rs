@@ -1,0 +1,275 @@
+//! `Grammar`, `Compiler` and `CompiledGrammar`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fairlead_core::json_schema::{Draft, Whitespace, unknown_keywords};
+use fairlead_core::{
+    CompiledGrammar as CoreCompiled, Compiler as CoreCompiler, CompilerOptions, Grammar as CoreGrammar, JsonOptions,
+    Limits,
+};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString};
+
+use crate::errors::OrRaise;
+use crate::vocab::Vocabulary;
+
+/// What a model may write, independent of any tokenizer: made by the static methods, joined by ``|`` and ``+``.
+#[pyclass(frozen, eq, hash, module = "fairlead._core", name = "Grammar")]
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct Grammar {
+    core: CoreGrammar,
+}
+
+fn whitespace(kind: &str, most: u32, separators: Option<(String, String)>) -> PyResult<Whitespace> {
+    if let Some((item, key)) = separators {
+        let blank =
+            |text: &str, mark: char| text.matches(mark).count() == 1 && text.replace(mark, "").trim().is_empty();
+        if !blank(&item, ',') || !blank(&key, ':') {
+            return Err(PyValueError::new_err(
+                "separators must be a comma and a colon, each with whitespace around it",
+            ));
+        }
+        return Ok(Whitespace::Separators { item, key });
+    }
+    match kind {
+        "bounded" => Ok(Whitespace::Bounded(most)),
+        "compact" => Ok(Whitespace::Compact),
+        "free" => Ok(Whitespace::Free),
+        _ => Err(PyValueError::new_err(format!("whitespace is 'bounded', 'compact' or 'free', not {kind:?}"))),
+    }
+}
+
+#[pymethods]
+impl Grammar {
+    /// The instances of a JSON Schema.
+    ///
+    /// Args:
+    ///     schema: A mapping, a text, a boolean, a pydantic model class or a type that pydantic knows.
+    ///     whitespace: ``"bounded"`` (default): at each place where JSON allows it up to two spaces, or one line feed
+    ///         and up to ``max_whitespace`` spaces or tabs. ``"compact"``: none. ``"free"``: any amount.
+    ///     max_whitespace: See ``whitespace``; default 64.
+    ///     separators: Fixed separators such as ``(", ", ": ")`` instead of ``whitespace``.
+    ///     property_order: ``"schema"`` (default): declared keys in the schema's order, others last. ``"any"``.
+    ///     integer_fraction: Whether whole numbers may be written ``1.0``; default False.
+    ///     format_assertion: Whether known formats constrain; default True.
+    ///     draft: ``"4"``, ``"6"``, ``"7"``, ``"2019-09"`` or ``"2020-12"``, whatever ``$schema`` says.
+    ///     resources: Schemas by URI that ``$ref`` may name.
+    ///
+    /// Raises:
+    ///     TypeError: The schema is of another type.
+    ///     ValueError: An option has another value. Mistakes in the schema are raised when it is compiled.
+    #[staticmethod]
+    #[pyo3(signature = (
+        schema, *, whitespace="bounded", max_whitespace=64, separators=None, property_order="schema",
+        integer_fraction=false, format_assertion=true, draft=None, resources=None
+    ))]
+    #[allow(clippy::too_many_arguments)] // one for each option
+    fn json_schema(
+        schema: &Bound<'_, PyAny>,
+        whitespace: &str,
+        max_whitespace: u32,
+        separators: Option<(String, String)>,
+        property_order: &str,
+        integer_fraction: bool,
+        format_assertion: bool,
+        draft: Option<&str>,
+        resources: Option<HashMap<String, Bound<'_, PyAny>>>,
+    ) -> PyResult<Self> {
+        let any_order = match property_order {
+            "schema" => false,
+            "any" => true,
+            _ => return Err(PyValueError::new_err("property_order is 'schema' or 'any'")),
+        };
+        let draft = draft
+            .map(|name| {
+                Draft::of_name(name).or_else(|| Draft::of_uri(name)).ok_or_else(|| {
+                    PyValueError::new_err(format!("{name:?} is no draft: use '4', '6', '7', '2019-09' or '2020-12'"))
+                })
+            })
+            .transpose()?;
+        let mut known = Vec::new();
+        for (uri, schema) in resources.unwrap_or_default() {
+            known.push((uri, schema_text(&schema)?));
+        }
+        known.sort();
+        let options = JsonOptions {
+            whitespace: self::whitespace(whitespace, max_whitespace, separators)?,
+            any_order,
+            integer_fraction,
+            format_assertion,
+            draft,
+            resources: known,
+        };
+        Ok(Self { core: CoreGrammar::JsonSchema { schema: schema_text(schema)?, options: Box::new(options) } })
+    }
+
+    /// Any JSON value.
+    #[staticmethod]
+    fn json() -> Self {
+        Self { core: CoreGrammar::json_schema("true") }
+    }
+
+    /// Texts that a pattern matches as a whole.
+    #[staticmethod]
+    fn regex(pattern: String) -> Self {
+        Self { core: CoreGrammar::Regex(pattern) }
+    }
+
+    /// One of several texts.
+    #[staticmethod]
+    fn choice(texts: Vec<String>) -> Self {
+        Self { core: CoreGrammar::Choice(texts) }
+    }
+
+    fn __or__(&self, other: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let other = operand(other)?;
+        Ok(Self { core: CoreGrammar::Either(vec![self.core.clone(), other]) })
+    }
+
+    fn __add__(&self, other: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let other = operand(other)?;
+        Ok(Self { core: CoreGrammar::Sequence(vec![self.core.clone(), other]) })
+    }
+
+    /// The JSON Schema's text, the pattern or the texts.
+    fn __repr__(&self) -> String {
+        match &self.core {
+            CoreGrammar::JsonSchema { schema, .. } => format!("Grammar.json_schema({schema:?})"),
+            CoreGrammar::Regex(pattern) => format!("Grammar.regex({pattern:?})"),
+            CoreGrammar::Choice(texts) => format!("Grammar.choice({texts:?})"),
+            CoreGrammar::Either(parts) => format!("<Grammar: one of {}>", parts.len()),
+            CoreGrammar::Sequence(parts) => format!("<Grammar: {} in sequence>", parts.len()),
+        }
+    }
+}
+
+/// A schema as text; what isn't text yet is for Python to write.
+fn schema_text(schema: &Bound<'_, PyAny>) -> PyResult<String> {
+    static WRITE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if let Ok(text) = schema.cast::<PyString>() {
+        return Ok(text.to_str()?.to_owned());
+    }
+    let py = schema.py();
+    let write = WRITE
+        .get_or_try_init(py, || Ok::<_, PyErr>(py.import("fairlead._schema_text")?.getattr("schema_text")?.unbind()))?;
+    write.bind(py).call1((schema,))?.extract()
+}
+
+fn operand(other: &Bound<'_, PyAny>) -> PyResult<CoreGrammar> {
+    match other.cast::<Grammar>() {
+        Ok(grammar) => Ok(grammar.get().core.clone()),
+        Err(_) => Err(PyTypeError::new_err("a Grammar can only be joined with a Grammar")),
+    }
+}
+
+/// A grammar compiled for a vocabulary. Immutable; any number of matchers and threads may use it.
+#[pyclass(frozen, module = "fairlead._core")]
+pub(crate) struct CompiledGrammar {
+    pub(crate) core: Arc<CoreCompiled>,
+}
+
+#[pymethods]
+impl CompiledGrammar {
+    /// The number of ids of the vocabulary, padding included.
+    #[getter]
+    fn vocab_size(&self) -> usize {
+        self.core.vocabulary().size()
+    }
+
+    /// The ids that end a text, ascending.
+    #[getter]
+    fn stop_token_ids(&self) -> Vec<u32> {
+        self.core.vocabulary().stop_ids().to_vec()
+    }
+
+    /// The vocabulary that the grammar was compiled for.
+    #[getter]
+    fn vocabulary(&self) -> Vocabulary {
+        Vocabulary { core: Arc::clone(self.core.vocabulary()) }
+    }
+
+    /// The grammar as it was written.
+    #[getter]
+    fn grammar(&self) -> Grammar {
+        Grammar { core: self.core.grammar().clone() }
+    }
+}
+
+/// Compiles grammars for one vocabulary and shares what they have in common. Thread-safe.
+///
+/// Args:
+///     vocabulary: The vocabulary.
+///     cache_limit_bytes: Bytes of states and masks to keep, roughly; default 256 MiB.
+///     limits: Counted limits of one grammar by name: max_source_bytes, max_depth, max_nodes, max_repetition,
+///         max_states.
+///     uncached: Remember no mask; for tests.
+#[pyclass(frozen, module = "fairlead._core")]
+pub(crate) struct Compiler {
+    core: CoreCompiler,
+}
+
+fn limits_of(given: Option<&Bound<'_, PyDict>>) -> PyResult<Limits> {
+    let mut limits = Limits::default();
+    for (name, value) in given.into_iter().flatten() {
+        let name: String = name.extract()?;
+        match &*name {
+            "max_source_bytes" => limits.max_source_bytes = value.extract()?,
+            "max_depth" => limits.max_depth = value.extract()?,
+            "max_nodes" => limits.max_nodes = value.extract()?,
+            "max_repetition" => limits.max_repetition = value.extract()?,
+            "max_states" => limits.max_states = value.extract()?,
+            _ => return Err(PyValueError::new_err(format!("{name:?} is no limit"))),
+        }
+    }
+    Ok(limits)
+}
+
+#[pymethods]
+impl Compiler {
+    #[new]
+    #[pyo3(signature = (vocabulary, *, cache_limit_bytes=None, limits=None, uncached=false))]
+    fn new(
+        vocabulary: &Vocabulary,
+        cache_limit_bytes: Option<usize>,
+        limits: Option<&Bound<'_, PyDict>>,
+        uncached: bool,
+    ) -> PyResult<Self> {
+        let defaults = CompilerOptions::default();
+        let options = CompilerOptions {
+            cache_limit_bytes: cache_limit_bytes.unwrap_or(defaults.cache_limit_bytes),
+            limits: limits_of(limits)?,
+            uncached,
+        };
+        Ok(Self { core: CoreCompiler::new(Arc::clone(&vocabulary.core), options) })
+    }
+
+    /// Compiles a grammar, or finds it compiled already; the interpreter lock is released meanwhile.
+    ///
+    /// Raises:
+    ///     GrammarError: The grammar is malformed or no text satisfies it.
+    ///     SchemaError: The schema is malformed or no value satisfies it.
+    ///     UnsupportedSchemaError: A keyword constrains and isn't supported.
+    ///     LimitExceeded: A limit was exceeded.
+    fn compile(&self, py: Python<'_>, grammar: &Grammar) -> PyResult<CompiledGrammar> {
+        let core = py.detach(|| self.core.compile(&grammar.core)).or_raise(py)?;
+        Ok(CompiledGrammar { core })
+    }
+
+    /// Bytes that states and masks hold now, roughly.
+    #[getter]
+    fn cache_bytes(&self) -> usize {
+        self.core.cache_bytes()
+    }
+}
+
+/// Keywords of a schema that neither constrain nor belong to the standard: (JSON pointer, keyword) pairs.
+///
+/// Raises:
+///     SchemaError: The schema is not JSON.
+#[pyfunction]
+pub(crate) fn unknown_schema_keywords(py: Python<'_>, schema: &str) -> PyResult<Vec<(String, String)>> {
+    unknown_keywords(schema, &Limits::default()).or_raise(py)
+}

@@ -1,0 +1,226 @@
+//! `GrammarMatcher` and `fill_batch`.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fairlead_core::GrammarMatcher as CoreMatcher;
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyBytes, PyString};
+
+use crate::buffers::{with_mask_row, with_mask_rows};
+use crate::grammar::CompiledGrammar;
+
+/// One text being written under a grammar: which tokens may follow, and what has been accepted.
+///
+/// Safe to use from several threads; one generation needs one matcher (see ``fork``).
+///
+/// Args:
+///     compiled: The compiled grammar.
+///     max_rollback_tokens: How many accepted tokens can be taken back; -1, the default, is all of them.
+///     terminate_without_stop_token: Whether the text is terminated as soon as it is complete and nothing can follow;
+///         default False.
+#[pyclass(frozen, module = "fairlead._core")]
+pub(crate) struct GrammarMatcher {
+    state: Mutex<CoreMatcher>,
+    words: usize,
+    vocab_size: usize,
+}
+
+impl GrammarMatcher {
+    fn over(core: CoreMatcher) -> Self {
+        let vocabulary = core.grammar().vocabulary();
+        let (words, vocab_size) = (vocabulary.words(), vocabulary.size());
+        Self { state: Mutex::new(core), words, vocab_size }
+    }
+
+    /// The state, locked; a thread that must wait detaches meanwhile. Nobody calls into Python while holding it.
+    #[inline]
+    fn state<'a>(&'a self, py: Python<'_>) -> MutexGuard<'a, CoreMatcher> {
+        match self.state.try_lock() {
+            Ok(state) => state,
+            Err(_) => self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+#[pymethods]
+impl GrammarMatcher {
+    #[new]
+    #[pyo3(signature = (compiled, *, max_rollback_tokens=-1, terminate_without_stop_token=false))]
+    fn new(compiled: &CompiledGrammar, max_rollback_tokens: i64, terminate_without_stop_token: bool) -> PyResult<Self> {
+        let max_rollback = match max_rollback_tokens {
+            -1 => None,
+            n => Some(usize::try_from(n).map_err(|_| PyValueError::new_err("max_rollback_tokens is -1 or a count"))?),
+        };
+        Ok(Self::over(CoreMatcher::new(&compiled.core, max_rollback, terminate_without_stop_token)))
+    }
+
+    /// Writes the mask of the next token, bit 1 for allowed; every word of the row is written.
+    ///
+    /// Args:
+    ///     bitmask: A ``TokenBitmask``, any writable int32 buffer, or a CPU torch tensor of int32; shape
+    ///         (batch, ceil(vocab_size / 32)) or (ceil(vocab_size / 32),).
+    ///     index: The row; default 0.
+    ///
+    /// Returns:
+    ///     Whether anything is masked; if not, applying the mask can be skipped.
+    #[pyo3(signature = (bitmask, index=0))]
+    fn fill_next_token_bitmask(&self, bitmask: &Bound<'_, PyAny>, index: usize) -> PyResult<bool> {
+        let mut state = self.state(bitmask.py());
+        with_mask_row(bitmask, index, self.words, |row| state.fill(row))
+    }
+
+    /// Accepts a token. False, with nothing changed, if the grammar refuses it.
+    ///
+    /// A stop token is accepted exactly when the text is complete, and terminates it.
+    fn accept_token(&self, py: Python<'_>, token_id: i64) -> PyResult<bool> {
+        match u32::try_from(token_id) {
+            Ok(id) if (id as usize) < self.vocab_size => Ok(self.state(py).accept_token(id)),
+            _ => Err(outside(token_id, self.vocab_size)),
+        }
+    }
+
+    /// Accepts text that need not be a token, as one step. False, with nothing changed, if the grammar refuses it.
+    fn accept_string(&self, text: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = text.py();
+        if let Ok(text) = text.cast::<PyString>() {
+            return Ok(self.state(py).accept_bytes(text.to_str()?.as_bytes()));
+        }
+        match text.cast::<PyBytes>() {
+            Ok(bytes) => Ok(self.state(py).accept_bytes(bytes.as_bytes())),
+            Err(_) => Err(PyTypeError::new_err("accept_string takes str or bytes")),
+        }
+    }
+
+    /// Takes back the last accepted tokens (or strings).
+    ///
+    /// Raises:
+    ///     ValueError: Fewer were accepted, or fewer can be taken back.
+    #[pyo3(signature = (num_tokens=1))]
+    fn rollback(&self, py: Python<'_>, num_tokens: usize) -> PyResult<()> {
+        let mut state = self.state(py);
+        if state.rollback(num_tokens) {
+            return Ok(());
+        }
+        Err(PyValueError::new_err(format!("cannot take back {num_tokens} tokens: {} can be", state.accepted())))
+    }
+
+    /// Back to the start.
+    fn reset(&self, py: Python<'_>) {
+        self.state(py).reset();
+    }
+
+    /// An independent matcher in the same state.
+    fn fork(&self, py: Python<'_>) -> Self {
+        let core = self.state(py).clone();
+        Self { state: Mutex::new(core), words: self.words, vocab_size: self.vocab_size }
+    }
+
+    /// Whether a stop token was accepted (or, with terminate_without_stop_token, nothing can follow).
+    fn is_terminated(&self, py: Python<'_>) -> bool {
+        self.state(py).is_terminated()
+    }
+
+    /// Whether what was accepted is a whole sentence of the grammar.
+    fn is_completed(&self, py: Python<'_>) -> bool {
+        self.state(py).is_completed()
+    }
+
+    /// The text that must come next whatever is chosen; empty if there is a choice or the text may end.
+    fn find_jump_forward_string(&self, py: Python<'_>) -> String {
+        let mut forced = self.state(py).forced_text();
+        let whole = forced.utf8_chunks().map(|c| c.valid().len()).next().unwrap_or(0);
+        forced.truncate(whole);
+        String::from_utf8(forced).unwrap_or_default()
+    }
+
+    /// An id of the next mask: equal ids, equal masks, for matchers of one compiler.
+    fn mask_id(&self, py: Python<'_>) -> u64 {
+        self.state(py).mask_id()
+    }
+
+    /// Why a token is refused, or that it is allowed.
+    fn explain(&self, py: Python<'_>, token_id: i64) -> PyResult<String> {
+        let id = u32::try_from(token_id).ok().filter(|&id| (id as usize) < self.vocab_size);
+        let id = id.ok_or_else(|| outside(token_id, self.vocab_size))?;
+        let mut state = self.state(py);
+        Ok(state.explain(id))
+    }
+
+    /// The ids that end a text, ascending.
+    #[getter]
+    fn stop_token_ids(&self, py: Python<'_>) -> Vec<u32> {
+        self.state(py).grammar().vocabulary().stop_ids().to_vec()
+    }
+
+    /// The number of ids, padding included.
+    #[getter]
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+}
+
+fn outside(token_id: i64, size: usize) -> PyErr {
+    PyIndexError::new_err(format!("token id {token_id} is outside the vocabulary of {size}"))
+}
+
+/// Fills one row for each matcher, on several threads and with the interpreter lock released.
+///
+/// Args:
+///     matchers: Matchers of one vocabulary; None leaves a row as it is.
+///     bitmask: As for ``GrammarMatcher.fill_next_token_bitmask``, with at least as many rows as matchers.
+///     max_threads: Default: one for each core, at most one for eight rows.
+#[pyfunction]
+#[pyo3(signature = (matchers, bitmask, *, max_threads=None))]
+pub(crate) fn fill_batch(
+    matchers: Vec<Option<PyRef<'_, GrammarMatcher>>>,
+    bitmask: &Bound<'_, PyAny>,
+    max_threads: Option<usize>,
+) -> PyResult<()> {
+    let py = bitmask.py();
+    let mut jobs: Vec<(usize, &GrammarMatcher)> = Vec::new();
+    for (index, matcher) in matchers.iter().enumerate() {
+        let Some(matcher) = matcher else { continue };
+        let matcher: &GrammarMatcher = matcher;
+        if jobs.iter().any(|(_, other)| std::ptr::eq(*other, matcher)) {
+            return Err(PyValueError::new_err("a matcher stands twice in the batch"));
+        }
+        jobs.push((index, matcher));
+    }
+    let words = jobs.first().map_or(0, |(_, m)| m.words);
+    if jobs.iter().any(|(_, m)| m.words != words) {
+        return Err(PyValueError::new_err("the matchers of a batch must share one vocabulary size"));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = max_threads.unwrap_or_else(|| cores.min(jobs.len().div_ceil(8))).max(1);
+    with_mask_rows(bitmask, words, |rows| {
+        let mut rows: Vec<Option<&mut [u32]>> = rows.into_iter().map(Some).collect();
+        let mut work = Vec::with_capacity(jobs.len());
+        for (index, matcher) in jobs {
+            let row = rows.get_mut(index).and_then(Option::take);
+            let row = row.ok_or_else(|| PyIndexError::new_err("the bitmask has fewer rows than the batch"))?;
+            work.push((&matcher.state, row));
+        }
+        py.detach(|| {
+            // The locks are taken detached and released before attaching again.
+            let fill = |part: &mut [(&Mutex<CoreMatcher>, &mut [u32])]| {
+                for (state, row) in part {
+                    state.lock().unwrap_or_else(PoisonError::into_inner).fill(row);
+                }
+            };
+            let share = work.len().div_ceil(threads).max(1);
+            std::thread::scope(|scope| {
+                let mut parts = work.chunks_mut(share);
+                let mine = parts.next();
+                for part in parts {
+                    scope.spawn(move || fill(part));
+                }
+                if let Some(part) = mine {
+                    fill(part);
+                }
+            });
+        });
+        Ok(())
+    })?
+}

@@ -1,0 +1,59 @@
+//! `Vocabulary`.
+
+use std::sync::Arc;
+
+use fairlead_core::Vocabulary as CoreVocabulary;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::errors::OrRaise;
+
+/// The bytes of every token of a tokenizer, as the engine needs them.
+///
+/// Made by ``fairlead.TokenizerInfo``. Stop tokens are never text, whatever their bytes.
+///
+/// Args:
+///     tokens: The bytes of each token by id; None for special tokens, unused ids and holes.
+///     stop_token_ids: The ids that end a text.
+///     vocab_size: The number of ids, padding included; default ``len(tokens)``.
+///
+/// Raises:
+///     TokenizerError: A stop id is outside the vocabulary, or the vocabulary is too large.
+#[pyclass(frozen, module = "fairlead._core")]
+pub(crate) struct Vocabulary {
+    pub(crate) core: Arc<CoreVocabulary>,
+}
+
+#[pymethods]
+impl Vocabulary {
+    #[new]
+    #[pyo3(signature = (tokens, *, stop_token_ids, vocab_size=None))]
+    fn new(
+        py: Python<'_>,
+        tokens: Vec<Option<Bound<'_, PyBytes>>>,
+        stop_token_ids: Vec<u32>,
+        vocab_size: Option<usize>,
+    ) -> PyResult<Self> {
+        let tokens: Vec<Option<Box<[u8]>>> = tokens.into_iter().map(|t| t.map(|b| b.as_bytes().into())).collect();
+        let size = vocab_size.unwrap_or(tokens.len());
+        let core = py.detach(|| CoreVocabulary::new(tokens, stop_token_ids, size)).or_raise(py)?;
+        Ok(Self { core: Arc::new(core) })
+    }
+
+    /// The number of ids, padding included.
+    #[getter]
+    fn vocab_size(&self) -> usize {
+        self.core.size()
+    }
+
+    /// The ids that end a text, ascending.
+    #[getter]
+    fn stop_token_ids(&self) -> Vec<u32> {
+        self.core.stop_ids().to_vec()
+    }
+
+    /// The bytes of a token; None for special tokens, stop tokens, holes and ids outside the vocabulary.
+    fn token_bytes<'py>(&self, py: Python<'py>, token_id: u32) -> Option<Bound<'py, PyBytes>> {
+        self.core.bytes(token_id).map(|bytes| PyBytes::new(py, bytes))
+    }
+}
