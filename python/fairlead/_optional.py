@@ -10,12 +10,12 @@ from fairlead.errors import MissingDependencyError
 __all__ = ["require"]
 
 
-def require(module: str, *, extra: str, feature: str | None = None) -> ModuleType:
+def require(module: str, *, extra: str | None = None, feature: str | None = None) -> ModuleType:
     """Import an optional module.
 
     Args:
         module: Dotted name, for example ``"openai"`` or ``"transformers.generation"``.
-        extra: The extra of fairlead that brings it.
+        extra: The extra of fairlead that brings it; default: the package is named by itself.
         feature: What needs it, for the message; default: the module alone is named.
 
     Returns:
@@ -32,6 +32,7 @@ def require(module: str, *, extra: str, feature: str | None = None) -> ModuleTyp
         if error.name is None or error.name.partition(".")[0] != top:
             raise
         needed = f"{feature} needs the package {top!r}" if feature else f"the package {top!r} is missing"
+        what = f"'fairlead[{extra}]'" if extra else top
         raise MissingDependencyError(
-            f"{needed}; install it with: pip install 'fairlead[{extra}]'", extra=extra, name=error.name
+            f"{needed}; install it with: pip install {what}", extra=extra, name=error.name
         ) from error

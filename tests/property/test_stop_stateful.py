@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 
 from fairlead import StopSequenceMatcher
 from hypothesis import given
@@ -63,7 +64,7 @@ class Matcher(RuleBasedStateMachine):
     def feed_bytes(self, chunk: str, cuts: list[int]) -> None:
         data = chunk.encode()
         edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in itertools.pairwise(edges):
             self.shown += self.matcher.feed(data[begin:end])
             self.text += data[begin:end]
             self.check()
@@ -144,6 +145,6 @@ def test_chunks_change_nothing(sequences: list[str], text: str, cuts: list[int])
     whole, pieces = StopSequenceMatcher(sequences), StopSequenceMatcher(sequences)
     expected = whole.feed(data) + whole.finish()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    shown = b"".join(pieces.feed(data[a:b]) for a, b in zip(edges, edges[1:], strict=False)) + pieces.finish()
+    shown = b"".join(pieces.feed(data[a:b]) for a, b in itertools.pairwise(edges)) + pieces.finish()
     assert shown == expected
     assert pieces.match_span == whole.match_span and pieces.stop_index == whole.stop_index

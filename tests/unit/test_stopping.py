@@ -360,7 +360,12 @@ def test_token_ids_and_characters(info: Any) -> None:
     got = generate(criteria, [ids_of("a")], [ids_of(half, rest, "a", "g")])
     assert got == [[False], [False], [False], [True]]
     stop = criteria.stops[0]
-    assert stop is not None and (stop.token_id, stop.stop_sequence, stop.start, stop.start_char) == (ID[b"g"], None, 4, 2)
+    assert stop is not None and (stop.token_id, stop.stop_sequence, stop.start, stop.start_char) == (
+        ID[b"g"],
+        None,
+        4,
+        2,
+    )
     criteria = StopSequenceCriteria(["€"], info)
     assert generate(criteria, [ids_of(half)], [ids_of(rest, half, rest)]) == [[False], [False], [True]]
 
@@ -399,9 +404,8 @@ def test_a_special_token_named_as_a_stop_sequence_stops() -> None:
 
 
 def test_in_generate() -> None:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     from fairlead.tokenizer import TokenizerInfo
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
     config = LlamaConfig(
