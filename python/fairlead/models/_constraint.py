@@ -127,10 +127,12 @@ def _regex(pattern: Any) -> Constraint:
 def _ready(grammar: Any, argument: str) -> Constraint:
     if not isinstance(grammar, _grammar()):
         raise ConfigurationError(f"{argument} can't be a {type(grammar).__name__}")
-    return Constraint(lambda: grammar, OutputShape("text"))
+    # A grammar doesn't tell what it describes, other than by its repr, which is how it was made.
+    is_json = repr(grammar).startswith(("Grammar.json_schema(", "Grammar.json("))
+    return Constraint(lambda: grammar, OutputShape("json" if is_json else "text"))
 
 
-def _grammar() -> type[Grammar]:
+def _grammar() -> Any:
     from fairlead.grammar import Grammar
 
     return Grammar

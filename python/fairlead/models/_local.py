@@ -60,7 +60,7 @@ class LocalRequest:
         from fairlead._core import GrammarMatcher
 
         matcher = GrammarMatcher(self.compiled)
-        return matcher.accept_string(text) and matcher.is_completed()
+        return bool(matcher.accept_string(text) and matcher.is_completed())
 
 
 class LocalModel(Model):

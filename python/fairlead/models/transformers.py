@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
-import time
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
@@ -137,6 +137,7 @@ class TransformersModel(LocalModel):
         torch = require("torch", extra="transformers", feature=feature)
         transformers = require("transformers", extra="transformers", feature=feature)
         trust = {"trust_remote_code": self.trust_remote_code}
+        _need_folder(model_id)
         device = self.device_map or ("cuda" if torch.cuda.is_available() else "cpu")
         options: dict[str, Any] = {**trust, **self.model_kwargs}
         if self.torch_dtype is not None:
@@ -198,23 +199,23 @@ class TransformersModel(LocalModel):
             )
 
     def _run(self, request: LocalRequest, output: Output) -> None:
-        import torch
-
         options = _sampling(request.options)
         # Beams and several sequences come in no order that could be read as one text: they are read at the end.
         several = max(int(options.get(name) or 1) for name in ("num_beams", "num_return_sequences")) > 1
         watch = _Watch(output, request.prompt_tokens, read=not several)
         criteria = [watch, *(options.pop("stopping_criteria", None) or ())]
         processors = list(options.pop("logits_processor", None) or ())
+        constraint: Any = None
         if request.compiled is not None:
             from fairlead.logits_processor import LogitsProcessor
 
-            processors.append(_Timed(LogitsProcessor(request.compiled), request))
+            constraint = LogitsProcessor(request.compiled)
+            processors.append(constraint)
         if self.model.generation_config.pad_token_id is None:
             ends = self._end_tokens()
             options.setdefault("pad_token_id", self.tokenizer.pad_token_id or (min(ends) if ends else None))
         options.setdefault("use_cache", True)
-        with torch.no_grad():
+        try:
             ids = self.model.generate(
                 **request.prompt,
                 **options,
@@ -222,6 +223,9 @@ class TransformersModel(LocalModel):
                 stopping_criteria=criteria,
                 logits_processor=processors,
             )
+        finally:
+            if constraint is not None:
+                request.mask_seconds = constraint.mask_seconds
         if several:
             ids = ids if hasattr(ids, "shape") else ids.sequences
             output.push(ids[0, request.prompt_tokens :].tolist())
@@ -278,21 +282,6 @@ class _Watch:
         return torch.full((input_ids.shape[0],), end, dtype=torch.bool, device=input_ids.device)
 
 
-class _Timed:
-    """A logits processor whose time is counted."""
-
-    def __init__(self, processor: Any, request: LocalRequest) -> None:
-        self._processor = processor
-        self._request = request
-
-    # Exactly two parameters: Transformers takes any more as arguments that the caller must give.
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        begun = time.perf_counter()
-        masked = self._processor(input_ids, scores)
-        self._request.mask_seconds += time.perf_counter() - begun
-        return masked
-
-
 def _dtype_argument(transformers: Any) -> str:
     # Renamed in 4.56; the old name warns since.
     major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
@@ -303,6 +292,15 @@ def _hub_options(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Those arguments that say where files come from; tokenizer and config need the same."""
     names = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
     return {name: model_kwargs[name] for name in names if name in model_kwargs}
+
+
+def _need_folder(model_id: str) -> None:
+    """Tell a mistyped path from a name on the Hub, which has one slash at most."""
+    looks_like_path = (
+        model_id.startswith((".", "/", "~")) or model_id.count("/") > 1 or (os.sep != "/" and os.sep in model_id)
+    )
+    if looks_like_path and not os.path.isdir(model_id):
+        raise ConfigurationError(f"Failed to load tokenizer and model for model_id={model_id!r}: no such folder")
 
 
 def _takes_images(transformers: Any, config: Any) -> bool:

@@ -12,7 +12,7 @@ from fairlead.messages import ChatMessage, MessageRole, attach_info, clean_messa
 from fairlead.models._base import Model
 from fairlead.models._output import StopFilter
 from fairlead.streaming import ChatStream, new_delta, tool_call_deltas
-from fairlead.types import ReplyInfo, TokenUsage
+from fairlead.types import FinishReason, ReplyInfo, TokenUsage
 
 __all__ = ["ScriptedCall", "ScriptedModel"]
 
@@ -121,6 +121,6 @@ class ScriptedModel(Model):
         for call in tool_call_deltas(reply.tool_calls):
             yield new_delta(tool_calls=[call])
         last = new_delta(content="", token_usage=reply.token_usage or usage)
-        reason = "tool_calls" if reply.tool_calls else "stop"
+        reason: FinishReason = "tool_calls" if reply.tool_calls else "stop"
         attach_info(last, ReplyInfo(finish_reason=reason, stop_sequence=shown.stop_sequence, text=shown.text))
         yield last
