@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rich.console import Console
@@ -46,7 +47,7 @@ def _compile(schema: Any) -> list[tuple[str, str]]:
     # Every byte is a token: what can be enforced doesn't depend on the vocabulary then.
     info = TokenizerInfo([*(bytes([byte]) for byte in range(256)), None], stop_token_ids=[256])
     GrammarCompiler(info).compile_grammar(grammar)
-    return list(unknown_schema_keywords(schema))
+    return list(unknown_schema_keywords(json.dumps(schema)))
 
 
 def _say(console: Console, verdict: str, color: str, name: str) -> None:
