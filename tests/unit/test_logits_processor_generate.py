@@ -27,6 +27,15 @@ OTHER = {"type": "array", "items": {"enum": [1, "é"]}, "minItems": 2, "maxItems
 NEW_TOKENS = 60
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Any:
+    """A tiny model is slower with several threads, and much slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def instances(schema: dict[str, Any]) -> list[str]:
     """Every instance of the two schemas, compact."""
     if schema is OTHER:
@@ -53,14 +62,9 @@ def compile_schema(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     if request.param == "plain":
         monkeypatch.setattr(lp, "_new_matcher", fake_engine.GrammarMatcher)
         return lambda schema, info: fake_engine.CompiledGrammar(info, instances(schema))
-    core = pytest.importorskip("fairlead._core")
-    if not hasattr(core, "GrammarMatcher"):
-        pytest.skip("the engine isn't there yet")
-
-    def compiled(schema: dict[str, Any], info: TokenizerInfo) -> Any:
-        return core.Compiler(info.vocabulary).compile(core.Grammar.json_schema(json.dumps(schema)))
-
-    return compiled
+    grammar = pytest.importorskip("fairlead.grammar")
+    compact = {"whitespace": "compact"}
+    return lambda schema, info: grammar.GrammarCompiler(info).compile_json_schema(schema, **compact)
 
 
 def encode(*prompts: str) -> Any:
