@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+from fairlead import _core
 from fairlead import logits_processor as lp
 from fairlead.errors import ConfigurationError, GrammarError
 from fairlead.logits_processor import LogitsProcessor
@@ -27,25 +29,46 @@ TEXTS = ["aabbc", "abab", "abc", "bab", "aaaa", "aa"]
 OTHER = ["cccc", "ccab", "c"]
 
 
-@pytest.fixture(autouse=True)
-def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lp, "_new_matcher", fake_engine.GrammarMatcher)
+ENGINE = {"compile": fake_engine.CompiledGrammar}
+
+
+@pytest.fixture(autouse=True, params=["plain", "engine"])
+def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine in plain Python, whose calls can be counted, and the real one."""
     fake_engine.GrammarMatcher.made = fake_engine.GrammarMatcher.forked = 0
+    if request.param == "plain":
+        monkeypatch.setattr(lp, "_new_matcher", fake_engine.GrammarMatcher)
+    else:
+        monkeypatch.setitem(ENGINE, "compile", _compile)
+
+
+@cache
+def _compiler(info: TokenizerInfo) -> Any:
+    return _core.Compiler(info.vocabulary)
+
+
+def _compile(info: TokenizerInfo, texts: list[str]) -> Any:
+    return _compiler(info).compile(_core.Grammar.choice(texts))
 
 
 def grammar(texts: list[str] = TEXTS, info: TokenizerInfo = INFO) -> Any:
-    return fake_engine.CompiledGrammar(info, texts)
+    return ENGINE["compile"](info, texts)
+
+
+def plain(texts: list[str]) -> Any:
+    return fake_engine.CompiledGrammar(INFO, texts)
 
 
 def expected(generated: list[int], texts: list[str] = TEXTS, width: int = len(TOKENS)) -> list[bool]:
     """The allowed ids after some generated tokens, from scratch."""
-    matcher = fake_engine.GrammarMatcher(grammar(texts))
+    compiled = plain(texts)
+    matcher = fake_engine.GrammarMatcher(compiled)
     out = np.zeros(width, dtype=np.bool_)
     for token in generated:
         if token in STOP or not matcher.accept_token(token):
             out[STOP] = True
             return list(out)
-    out[: len(TOKENS)] = grammar(texts).allowed(matcher.history[-1])
+    out[: len(TOKENS)] = compiled.allowed(matcher.history[-1])
     return list(out)
 
 
@@ -65,10 +88,8 @@ PROMPT = [7, 7, 5]
 def test_greedy_takes_one_matcher_and_no_fork() -> None:
     processor = LogitsProcessor(grammar())
     generated: list[int] = []
-    made = 0
     for token in (0, 0, 1, 1, 5, 9, 8, 8):
         assert call(processor, [PROMPT + generated]) == [expected(generated)]
-        made = made or fake_engine.GrammarMatcher.made
         generated.append(token)
     assert call(processor, [PROMPT + generated])[0] == [i in STOP for i in range(len(TOKENS))]
     assert fake_engine.GrammarMatcher.forked == 0
