@@ -284,24 +284,25 @@ def _rebuild(
 
 
 def _as_bytes(encoded_vocab: Sequence[bytes | str | None]) -> list[bytes | None]:
-    tokens: list[bytes | None] = []
-    for i, token in enumerate(encoded_vocab):
-        if type(token) is bytes:
-            tokens.append(token or None)
-        elif token is None:
-            tokens.append(None)
-        elif isinstance(token, str):
-            try:
-                tokens.append(token.encode() or None)
-            except UnicodeEncodeError as error:
-                raise TokenizerError(f"token {i} is no Unicode text: it holds a lone surrogate") from error
-        elif isinstance(token, (bytes, bytearray, memoryview)):
-            tokens.append(bytes(token) or None)
-        else:
-            raise TokenizerError(f"token {i} is a {type(token).__name__}: expected bytes, str or None")
+    tokens: list[Any] = list(encoded_vocab)
+    if not set(map(type, tokens)) <= {bytes, type(None)}:
+        tokens = [_token_as_bytes(i, token) for i, token in enumerate(tokens)]
     if not tokens:
         raise TokenizerError("the vocabulary is empty")
-    return tokens
+    return [token or None for token in tokens]
+
+
+def _token_as_bytes(i: int, token: Any) -> bytes | None:
+    if token is None:
+        return None
+    if isinstance(token, str):
+        try:
+            return token.encode()
+        except UnicodeEncodeError as error:
+            raise TokenizerError(f"token {i} is no Unicode text: it holds a lone surrogate") from error
+    if isinstance(token, (bytes, bytearray, memoryview)):
+        return bytes(token)
+    raise TokenizerError(f"token {i} is a {type(token).__name__}: expected bytes, str or None")
 
 
 def _size(vocab_size: int) -> int:

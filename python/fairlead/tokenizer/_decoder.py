@@ -120,7 +120,7 @@ def decode_tokens(tokens: Sequence[str], decoder: dict[str, Any] | None, *, word
                 )
             leading, trailing = leading or bool(step["start"]), trailing or bool(step["stop"])
         elif kind == "ByteLevel":
-            pieces, joined_by = list(_from_byte_alphabet(pieces)), kind
+            pieces, joined_by = [*_from_byte_alphabet(pieces)], kind
         elif kind == "Metaspace":
             pieces = _replace_text(pieces, step["replacement"], " ")
             leading = leading or step.get("prepend_scheme", "always") != "never"
@@ -213,7 +213,7 @@ def _from_byte_alphabet(pieces: list[Piece]) -> list[bytes]:
     One translation for the whole vocabulary: characters and bytes correspond one to one, so the lengths of the tokens
     cut the result. Token by token in Python it would take ten times as long.
     """
-    texts = [piece if isinstance(piece, str) else "" for piece in pieces]
+    texts = [piece if type(piece) is str else "" for piece in pieces]
     ends = list(accumulate(map(len, texts), initial=0))
     translated = "".join(texts).translate(_INVERSE)
     data = translated.encode("latin-1", errors="replace")

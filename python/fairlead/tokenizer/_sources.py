@@ -97,18 +97,14 @@ def from_huggingface(tokenizer: Any, *, allow_normalized: bool) -> Source:
     if type(model).__name__ == "WordPiece":
         decode_tokens((), {"type": "WordPiece"}, word_suffix=None)
     tokens = _spellings(backend)
-    present = [i for i, token in enumerate(tokens) if token is not None]
+    texts = [token for token in tokens if token is not None]
     decoded = decode_tokens(
-        [token for token in tokens if token is not None],
-        component(backend, "decoder"),
-        word_suffix=getattr(model, "end_of_word_suffix", None),
+        texts, component(backend, "decoder"), word_suffix=getattr(model, "end_of_word_suffix", None)
     )
-    if len(present) == len(tokens):
-        out: list[bytes | None] = list(decoded.tokens)
-    else:
-        out = [None] * len(tokens)
-        for i, token in zip(present, decoded.tokens, strict=True):
-            out[i] = token
+    out: list[bytes | None] = [*decoded.tokens]
+    if len(texts) < len(tokens):
+        each = iter(decoded.tokens)
+        out = [None if token is None else next(each) for token in tokens]
     if not allow_normalized:
         refuse_normalizer(backend, out)
     if backend is not tokenizer:
