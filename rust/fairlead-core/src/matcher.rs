@@ -6,7 +6,7 @@ use smallvec::smallvec;
 
 use crate::automata::{EPS, ExprId, Height, Keys, Link, Stack, Top, Tops};
 use crate::compile::CompiledGrammar;
-use crate::mask::{KeyEvent, Parts, Space, opening_quote};
+use crate::mask::{KeyEvent, Parts, Space, decoded, opening_quote};
 
 /// Undeclared keys that an object has, as a list from the last to the first.
 #[derive(Clone, Debug)]
@@ -39,15 +39,6 @@ pub struct GrammarMatcher {
     max_rollback: usize,
     terminated: bool,
     ends_by_itself: bool,
-}
-
-/// A key's text, its JSON escapes decoded; as it stands if it isn't a whole JSON string.
-fn decoded(raw: &[u8]) -> Box<[u8]> {
-    if !raw.contains(&b'\\') {
-        return raw.into();
-    }
-    let quoted = [b"\"", raw, b"\""].concat();
-    serde_json::from_slice::<String>(&quoted).map_or_else(|_| raw.into(), |s| s.into_bytes().into())
 }
 
 struct Seen<'a> {

@@ -1,6 +1,6 @@
 //! Which texts a frame certainly takes without ending: what lets a walk take in whole subtries at once.
 
-use super::expr::{ExprId, Node, UNBOUNDED};
+use super::expr::{ExprId, Node, Slice, UNBOUNDED};
 use super::store::Store;
 use super::text::{Spelling, TextState};
 
@@ -26,7 +26,11 @@ impl Store {
             Node::Text(state) => *self.frame(e).bulk.get_or_init(|| self.text_bulk(state)),
             Node::Repeat { .. } | Node::Concat(..) | Node::Union(_) | Node::Inter(_) => {
                 *self.frame(e).bulk.get_or_init(|| {
-                    let bulk = self.loop_class(e)?;
+                    let loops = self.self_loops(e).filter(|(ascii, _)| ascii.count_ones() >= 8);
+                    let bulk = match loops {
+                        Some((ascii, beyond)) => Bulk { ascii, beyond, chars: UNBOUNDED },
+                        None => self.loop_class(e)?,
+                    };
                     (bulk.chars >= 8 && bulk.ascii.count_ones() >= 8).then_some(bulk)
                 })
             }
@@ -48,12 +52,44 @@ impl Store {
             }
     }
 
+    /// For a content that is any text but the rest of some literals: those; `Some(None)` if it is any text.
+    pub(crate) fn free_but(&self, content: ExprId) -> Option<Option<Slice>> {
+        if content == self.any {
+            return Some(None);
+        }
+        match self.node(content) {
+            Node::Except(slice) => Some(Some(*slice)),
+            Node::Inter(parts) => match parts[..] {
+                [a, b] if a == self.any || b == self.any => self.free_but(if a == self.any { b } else { a }),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The rests of the literals of a slice.
+    pub(crate) fn entries_of(&self, slice: Slice) -> Vec<&[u8]> {
+        let entries = &self.table(slice.table).entries[slice.lo as usize..slice.hi as usize];
+        entries.iter().map(|(text, _)| &text[slice.depth as usize..]).collect()
+    }
+
+    /// Whether a text is the rest of a literal of a slice.
+    pub(crate) fn is_entry(&self, slice: Slice, text: &[u8]) -> bool {
+        self.entries_of(slice).binary_search(&text).is_ok()
+    }
+
     fn text_bulk(&self, state: &TextState) -> Option<Bulk> {
         if state.spelling != Spelling::Raw {
             return None;
         }
         if state.content == self.any || (state.hi == UNBOUNDED && self.takes_any_prefix(state.content)) {
             return Some(Bulk { ascii: PLAIN, beyond: true, chars: state.hi });
+        }
+        if state.hi == UNBOUNDED
+            && let Some((ascii, beyond)) = self.self_loops(state.content)
+            && ascii.count_ones() >= 8
+        {
+            return Some(Bulk { ascii: ascii & PLAIN, beyond, chars: UNBOUNDED });
         }
         let class = self.loop_class(state.content)?;
         let chars = if state.hi == UNBOUNDED {
@@ -63,6 +99,34 @@ impl Store {
             class.chars.min(state.hi.checked_sub(self.loop_rest(state.content)?)?)
         };
         Some(Bulk { ascii: class.ascii & PLAIN, beyond: class.beyond, chars })
+    }
+
+    /// The characters after which the same residual remains: ASCII ones, and whether all others do.
+    fn self_loops(&self, e: ExprId) -> Option<(u128, bool)> {
+        let mut ascii = 0u128;
+        for edge in self.row(e).edges.iter().filter(|edge| edge.to == e && edge.lo < 0x80) {
+            for b in edge.lo..=edge.hi.min(0x7F) {
+                ascii |= 1 << b;
+            }
+        }
+        (ascii != 0).then(|| (ascii, self.loops_beyond(self.scalar, e, e)))
+    }
+
+    /// Whether all characters that remain in `scalar`, ASCII ones aside, lead from `at` to `home`.
+    fn loops_beyond(&self, scalar: ExprId, at: ExprId, home: ExprId) -> bool {
+        if scalar == super::EPS {
+            return at == home;
+        }
+        self.row(scalar).edges.iter().filter(|edge| edge.lo >= 0x80).all(|edge| {
+            let mut covered = u16::from(edge.lo);
+            for next in self.row(at).edges.iter().filter(|n| n.lo <= edge.hi && edge.lo <= n.hi) {
+                if u16::from(next.lo.max(edge.lo)) != covered || !self.loops_beyond(edge.to, next.to, home) {
+                    return false;
+                }
+                covered = u16::from(next.hi.min(edge.hi)) + 1;
+            }
+            covered == u16::from(edge.hi) + 1
+        })
     }
 
     /// The least number of characters after the loop that `loop_class` found.

@@ -13,6 +13,8 @@ pub(crate) const NO_EXITS: ExitsId = 0;
 pub(crate) struct MaskEntry {
     /// Tokens shared with other masks.
     pub(crate) base: Option<Arc<[u32]>>,
+    /// Tokens of `base` that are not allowed after all.
+    pub(crate) removed: Box<[u32]>,
     /// Tokens besides `base`.
     pub(crate) tokens: Box<[u32]>,
     /// Where what lies below goes on.
@@ -56,4 +58,20 @@ pub(crate) fn set_bits(row: &mut [u32], tokens: &[u32]) {
     for &token in tokens {
         row[token as usize / 32] |= 1 << (token % 32);
     }
+}
+
+/// Clears the bits of tokens in a mask.
+pub(crate) fn clear_bits(row: &mut [u32], tokens: &[u32]) {
+    for &token in tokens {
+        row[token as usize / 32] &= !(1 << (token % 32));
+    }
+}
+
+/// A string's text, its JSON escapes decoded; as it stands if it isn't the inside of a JSON string.
+pub(crate) fn decoded(raw: &[u8]) -> Box<[u8]> {
+    if !raw.contains(&b'\\') {
+        return raw.into();
+    }
+    let quoted = [b"\"", raw, b"\""].concat();
+    serde_json::from_slice::<String>(&quoted).map_or_else(|_| raw.into(), |s| s.into_bytes().into())
 }

@@ -6,5 +6,5 @@ mod space;
 mod text;
 mod walk;
 
-pub(crate) use entry::{KeyEvent, opening_quote};
+pub(crate) use entry::{KeyEvent, decoded, opening_quote};
 pub(crate) use space::{Parts, Shared, Space};

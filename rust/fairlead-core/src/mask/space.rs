@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use smallvec::SmallVec;
 
-use super::entry::{ExitsId, MaskEntry, NO_EXITS, set_bits};
+use super::entry::{ExitsId, MaskEntry, NO_EXITS, clear_bits, set_bits};
 use super::text::TextMasks;
 use super::walk::{Found, walk};
-use crate::automata::{ExprId, Node, Spelling, Stack, Store, Top};
+use crate::automata::{ExprId, Node, Slice, Spelling, Stack, Store, Top, UNBOUNDED};
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
 /// More tokens than this are kept as a bitmask of their own.
@@ -24,6 +24,8 @@ const MERGED: usize = 1 << 16;
 #[derive(Debug)]
 struct Exits {
     nodes: Box<[u32]>,
+    /// Another set of which this one lacks a few nodes: its masks are the other's without the tokens below those.
+    lacking: Option<(ExitsId, Box<[u32]>)>,
     /// The merged trie of what follows; a single node needs none.
     tails: OnceLock<Option<Trie>>,
 }
@@ -77,6 +79,10 @@ impl Space {
     }
 
     fn exits_id(&self, nodes: Vec<u32>) -> ExitsId {
+        self.exits_lacking(nodes, || None)
+    }
+
+    fn exits_lacking(&self, nodes: Vec<u32>, lacking: impl Fn() -> Option<(ExitsId, Box<[u32]>)>) -> ExitsId {
         let nodes: Box<[u32]> = nodes.into();
         let map = self.exits_of.pin();
         if let Some(&id) = map.get(&nodes) {
@@ -84,7 +90,7 @@ impl Space {
         }
         self.store.charge(64 + nodes.len() * 8);
         *map.get_or_insert_with(nodes.clone(), || {
-            self.exits.push(Exits { nodes: nodes.clone(), tails: OnceLock::new() }) as ExitsId
+            self.exits.push(Exits { nodes: nodes.clone(), lacking: lacking(), tails: OnceLock::new() }) as ExitsId
         })
     }
 
@@ -100,7 +106,61 @@ impl Space {
             (base, tokens)
         };
         self.store.charge(size_of::<MaskEntry>() + tokens.len() * 4 + events.len() * 48);
-        self.entries.push(MaskEntry { base, tokens: tokens.into(), exits, events: events.into() }) as u32
+        let removed = Box::default();
+        self.entries.push(MaskEntry { base, removed, tokens: tokens.into(), exits, events: events.into() }) as u32
+    }
+
+    /// The entry of a free string, any text but the rest of some literals: the one entry of all free strings, less
+    /// what would complete one of those.
+    fn keep_free_text(&self, excluded: Option<Slice>) -> u32 {
+        let text = self.text();
+        let main = &self.vocab.trie;
+        let gone = excluded.map_or_else(Vec::new, |slice| {
+            text.closed_by(main, |t| self.store.is_entry(slice, t), &self.store.entries_of(slice))
+        });
+        let all = text.exits();
+        let exits = self.exits_id(all.clone());
+        let (exits, removed) = if gone.is_empty() {
+            (exits, Vec::new())
+        } else {
+            let left = all.into_iter().filter(|n| !gone.contains(n)).collect();
+            let removed = gone.iter().flat_map(|&n| main.own_tokens(n)).copied().collect();
+            (self.exits_lacking(left, || Some((exits, gone.clone().into()))), removed)
+        };
+        self.store.charge(size_of::<MaskEntry>() + removed.len() * 4);
+        self.entries.push(MaskEntry {
+            base: Some(Arc::clone(text.everything())),
+            removed: removed.into(),
+            tokens: Box::default(),
+            exits,
+            events: Box::default(),
+        }) as u32
+    }
+
+    /// An entry without what lies below some nodes.
+    fn keep_less(&self, of: u32, gone: &[u32]) -> u32 {
+        let (main, all) = (&self.vocab.trie, self.entry(of));
+        let mut tokens: Vec<u32> = gone.iter().flat_map(|&n| main.all_tokens(n)).copied().collect();
+        tokens.sort_unstable();
+        let below = |node: u32| gone.iter().any(|&n| n <= node && node < main.end(n));
+        let left = all.tokens.iter().filter(|t| tokens.binary_search(t).is_err()).copied().collect();
+        let exits = self.exits[all.exits as usize].nodes.iter().filter(|&&n| !below(n)).copied().collect();
+        let events = all.events.iter().filter(|e| !below(e.node)).cloned().collect();
+        let entry = self.keep(Found { tokens: left, exits, events }, all.base.clone());
+        if all.base.is_some() {
+            // A frame that is returned to has a base only when it has very many tokens.
+            let mut row = self.entry(entry).base.as_ref().map_or_else(Vec::new, |b| b.to_vec());
+            clear_bits(&mut row, &tokens);
+            let MaskEntry { exits, events, .. } = self.entry(entry);
+            return self.entries.push(MaskEntry {
+                base: Some(row.into()),
+                removed: Box::default(),
+                tokens: Box::default(),
+                exits: *exits,
+                events: events.clone(),
+            }) as u32;
+        }
+        entry
     }
 
     /// The entry of a frame at the start of a token.
@@ -117,6 +177,12 @@ impl Space {
                 && state.spelling == Spelling::Raw
             {
                 let text = self.text();
+                if state.lo == 0
+                    && state.hi == UNBOUNDED
+                    && let Some(excluded) = self.store.free_but(state.content)
+                {
+                    return self.keep_free_text(excluded);
+                }
                 if state.content == self.store.any {
                     let (tokens, exits) = text.others(state.lo, state.hi);
                     let found = Found { tokens, exits, events: Vec::new() };
@@ -142,6 +208,11 @@ impl Space {
         }
         let set = &self.exits[exits as usize];
         let main = &self.vocab.trie;
+        if let Some((wider, gone)) = set.lacking.as_ref().filter(|_| !self.uncached) {
+            let entry = self.keep_less(self.next(*wider, frame), gone);
+            map.insert((exits, frame), entry);
+            return entry;
+        }
         let tails = set.tails.get_or_init(|| {
             let size: usize = set.nodes.iter().map(|&n| main.below(n)).sum();
             let merge = set.nodes.len() > 1 && size <= MERGED && !self.uncached;
@@ -184,19 +255,24 @@ impl Space {
 
     /// Writes the union of entries into a row, every word of it.
     pub(crate) fn emit(&self, parts: &Parts, row: &mut [u32]) {
-        let mut bases = parts.iter().filter_map(|p| self.entry(p.entry).base.as_deref());
-        match bases.next() {
-            Some(base) => {
+        let mut based = parts.iter().map(|p| self.entry(p.entry)).filter_map(|e| Some((e, e.base.as_deref()?)));
+        match based.next() {
+            Some((entry, base)) => {
                 let (head, tail) = row.split_at_mut(base.len());
                 head.copy_from_slice(base);
                 tail.fill(0);
+                clear_bits(row, &entry.removed);
             }
             None => row.fill(0),
         }
-        for base in bases {
+        for (entry, base) in based {
+            let kept: SmallVec<[u32; 8]> =
+                entry.removed.iter().copied().filter(|&t| row[t as usize / 32] >> (t % 32) & 1 == 1).collect();
             for (word, more) in row.iter_mut().zip(base) {
                 *word |= more;
             }
+            clear_bits(row, &entry.removed);
+            set_bits(row, &kept);
         }
         for part in parts {
             set_bits(row, &self.entry(part.entry).tokens);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::entry::set_bits;
+use super::entry::{decoded, set_bits};
 use crate::automata::{EMPTY, EPS, ExprId, Node, Spelling, Store};
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
@@ -22,6 +22,10 @@ pub(crate) struct TextMasks {
     closing: Vec<(u32, u32)>,
     /// Nodes of the vocabulary's trie at which the closing quote stands, likewise.
     exits: Vec<(u32, u32)>,
+    /// The exits whose text has escapes, with the text decoded.
+    escaped: Vec<(Box<[u8]>, u32)>,
+    /// All tokens that a free string without bounds allows.
+    everything: Arc<[u32]>,
 }
 
 /// The number of characters of a token that stands for itself inside a JSON string.
@@ -54,7 +58,15 @@ impl TextMasks {
         }
         let rest = vocab.trie.derive(&[ROOT], |t| chars[t as usize].is_none());
         let mut masks =
-            Self { ladder, rest: Trie::default(), inside: Vec::new(), closing: Vec::new(), exits: Vec::new() };
+            Self {
+            ladder,
+            rest: Trie::default(),
+            inside: Vec::new(),
+            closing: Vec::new(),
+            exits: Vec::new(),
+            escaped: Vec::new(),
+            everything: Arc::default(),
+        };
         let store = Store::new(vocab.longest() as u32);
         let text = store.step(store.text(store.any, 0, MANY), b'"');
         masks.explore(&store, &rest, ROOT, text);
@@ -62,6 +74,15 @@ impl TextMasks {
         masks.inside.sort_unstable();
         masks.closing.sort_unstable();
         masks.exits.sort_unstable();
+        let (others, _) = masks.others(0, MANY);
+        set_bits(&mut row, &others);
+        masks.everything = row.into();
+        for &(_, node) in &masks.exits {
+            let path = vocab.trie.path(node);
+            if path.contains(&b'\\') {
+                masks.escaped.push((decoded(path.strip_suffix(b"\"").unwrap_or(&path)), node));
+            }
+        }
         masks
     }
 
@@ -86,6 +107,25 @@ impl TextMasks {
                 }
             }
         }
+    }
+
+    /// All tokens that a free string without bounds allows.
+    pub(super) fn everything(&self) -> &Arc<[u32]> {
+        &self.everything
+    }
+
+    /// All exits of a free string, ascending.
+    pub(super) fn exits(&self) -> Vec<u32> {
+        self.others(0, MANY).1
+    }
+
+    /// The exits, ascending, at which one of some texts is closed, escapes decoded.
+    pub(super) fn closed_by(&self, main: &Trie, has: impl Fn(&[u8]) -> bool, texts: &[&[u8]]) -> Vec<u32> {
+        let plain = texts.iter().filter_map(|text| main.child(main.find(text)?, b'"'));
+        let escaped = self.escaped.iter().filter(|(text, _)| has(text)).map(|&(_, node)| node);
+        let mut nodes: Vec<u32> = plain.chain(escaped).collect();
+        nodes.sort_unstable();
+        nodes
     }
 
     /// The plain tokens of at most `hi` characters.

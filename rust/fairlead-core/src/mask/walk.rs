@@ -1,7 +1,7 @@
 //! Walking the vocabulary's trie with a frame: which tokens stay alive, and where the frame can be left.
 
 use super::entry::KeyEvent;
-use crate::automata::{Bulk, EPS, ExprId, Keys, Link, Stack, Store, Top, Tops};
+use crate::automata::{Bulk, EPS, ExprId, Keys, Link, Stack, Store, Target, Top, Tops};
 use crate::vocab::Trie;
 
 /// What a walk finds.
@@ -46,18 +46,26 @@ impl Walk<'_> {
         if self.trie.is_derived() { self.trie.origins(*node) } else { std::slice::from_ref(node) }
     }
 
+    /// Visits the children of a node. A single frame that is not complete, which is by far the most frequent case,
+    /// only looks at the bytes that it has edges for, and goes from residual to residual without touching the stack.
     fn visit(&mut self, node: u32, tops: &Tops) {
         let trie = self.trie;
         let (bytes, nodes) = trie.children(node);
-        // A single frame that is not complete: only the bytes that it has edges for are looked at.
         if let [top] = tops[..] {
             let frame = self.store.frame(top.frame);
-            if !frame.nullable && frame.moves.edges.len() <= 8 && bytes.len() > 4 {
+            if !frame.nullable {
                 for edge in &frame.moves.edges {
                     let from = bytes.partition_point(|&b| b < edge.lo);
                     let to = from + bytes[from..].partition_point(|&b| b <= edge.hi);
-                    for i in from..to {
-                        self.descend(nodes[i], bytes[i], tops);
+                    match edge.to {
+                        Target::Replace(next) if next != EPS && to > from => {
+                            self.replace(Top { frame: next, ..top }, &nodes[from..to]);
+                        }
+                        _ => {
+                            for i in from..to {
+                                self.descend(nodes[i], bytes[i], tops);
+                            }
+                        }
                     }
                 }
                 return;
@@ -65,6 +73,31 @@ impl Walk<'_> {
         }
         for (&b, &child) in bytes.iter().zip(nodes) {
             self.descend(child, b, tops);
+        }
+    }
+
+    /// Some children that all lead to one residual.
+    fn replace(&mut self, top: Top, children: &[u32]) {
+        let trie = self.trie;
+        let bulk = self.store.bulk(top.frame);
+        let nullable = self.store.nullable(top.frame);
+        let mut tops = Tops::new();
+        tops.push(top);
+        let ends = nullable && self.stack.may_end(self.store, &tops);
+        for &child in children {
+            let leaf = trie.below(child) == 0;
+            if !leaf && bulk.is_some_and(|bulk| covers(bulk, trie.shape(child))) {
+                self.found.tokens.extend_from_slice(trie.all_tokens(child));
+                continue;
+            }
+            self.found.tokens.extend_from_slice(trie.own_tokens(child));
+            if ends {
+                let origins = self.origins(&child).to_vec();
+                self.found.exits.extend(origins);
+            }
+            if !leaf {
+                self.visit(child, &tops);
+            }
         }
     }
 
@@ -79,9 +112,9 @@ impl Walk<'_> {
             self.stack.truncate(height);
             return;
         }
-        let shape = trie.shape(child);
         let leaf = trie.below(child) == 0;
-        if !leaf && next.iter().any(|t| self.store.bulk(t.frame).is_some_and(|bulk| covers(bulk, shape))) {
+        let covered = |t: &Top| self.store.bulk(t.frame).is_some_and(|bulk| covers(bulk, trie.shape(child)));
+        if !leaf && next.iter().any(covered) {
             self.found.tokens.extend_from_slice(trie.all_tokens(child));
         } else {
             self.found.tokens.extend_from_slice(trie.own_tokens(child));

@@ -179,6 +179,22 @@ impl Trie {
         (self.end[node as usize] - node - 1) as usize
     }
 
+    /// Where the nodes below a node end.
+    pub(crate) fn end(&self, node: u32) -> u32 {
+        self.end[node as usize]
+    }
+
+    /// The child of a node by a byte.
+    pub(crate) fn child(&self, node: u32, b: u8) -> Option<u32> {
+        let (bytes, nodes) = self.children(node);
+        bytes.binary_search(&b).ok().map(|i| nodes[i])
+    }
+
+    /// The node that a text leads to from the root.
+    pub(crate) fn find(&self, text: &[u8]) -> Option<u32> {
+        text.iter().try_fold(ROOT, |node, &b| self.child(node, b))
+    }
+
     /// The bytes of a node's children, ascending, and the children.
     #[inline]
     pub(crate) fn children(&self, node: u32) -> (&[u8], &[u32]) {
