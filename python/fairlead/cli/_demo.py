@@ -79,16 +79,17 @@ def run_demo(
             max_new_tokens=max_new_tokens or 2000,
         )
     _line(console, "model", f"{what}, ready in {time.perf_counter() - started:.1f} s")
-    _line(console, "user", messages[-1]["content"])
+    for message in messages:
+        _line(console, message["role"], message["content"])
     console.print(Text("answer   ", style="bold"), end="")
     with quiet():
         for delta in stream:
             if delta.content:
                 console.print(Text(delta.content, style="cyan"), end="", soft_wrap=True)
     console.print()
-    message = stream.message
-    _show(console, message)
-    return _judge(console, message, schema)
+    reply = stream.message
+    _show(console, reply)
+    return _judge(console, reply, schema)
 
 
 def quiet_if_there() -> Any:

@@ -100,14 +100,12 @@ def _is_type(value: Any) -> bool:
 
 
 def _pydantic(model: Any) -> Constraint:
-    if callable(to_schema := getattr(model, "model_json_schema", None)):
-        schema = to_schema()
-    else:
-        pydantic = require("pydantic", extra="test", feature="a response_format that is a type")
-        try:
-            schema = pydantic.TypeAdapter(model).json_schema()
-        except pydantic.errors.PydanticUserError as error:
-            raise ConfigurationError(f"no JSON Schema can be made of {model!r}: {error}") from error
+    pydantic = require("pydantic", extra="test", feature="a response_format that is a type")
+    to_schema = getattr(model, "model_json_schema", None)
+    try:
+        schema = to_schema() if callable(to_schema) else pydantic.TypeAdapter(model).json_schema()
+    except pydantic.errors.PydanticUserError as error:
+        raise ConfigurationError(f"no JSON Schema can be made of {model!r}: {error}") from error
     return Constraint(lambda: _grammar().json_schema(schema), OutputShape("json", model), schema)
 
 
