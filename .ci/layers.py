@@ -15,11 +15,11 @@ RUST_LAYERS = [
     {"automata", "vocab"},
     {"regex", "grammar", "stop"},
     {"json_schema"},
-    {"mask", "matcher", "engine"},
+    {"mask", "matcher", "compile"},
 ]
 # The optional first part is the folder below python/fairlead; `models/_*` are the shared parts of the backends.
 PYTHON_LAYERS = [
-    {"errors", "types", "_optional", "_smolagents"},
+    {"errors", "types", "_optional", "_schema_text", "_smolagents"},
     {"_core"},
     {"images"},
     {"messages", "stopping", "grammar", "tokenizer"},
