@@ -102,6 +102,7 @@ MODES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ('{"a":"x","b":[true,true]} {"a":"x","b":[',),
         {"prompt_lookup_num_tokens": 4, "do_sample": False},
     ),
+    "more beams than sentences": (("Hi", "Hello"), {"num_beams": 20, "num_return_sequences": 20, "do_sample": False}),
     "top-p": (("Hi",), {"do_sample": True, "top_p": 0.5, "top_k": 3, "temperature": 2.0}),
 }
 
