@@ -7,7 +7,6 @@ import sys
 import time
 import weakref
 from collections.abc import Sequence
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from fairlead.errors import ConfigurationError, GrammarError
@@ -64,13 +63,93 @@ class _Row:
         return _Row(self.matcher.fork(), self.accepted, self.closed)
 
 
-class _Caller(Enum):
-    """Whose call it is."""
+class _Generation:
+    """The rows of one ``generate()``, and the ids for which they stand.
 
-    SAME = auto()
-    LATER = auto()
-    DRAFT = auto()
-    UNKNOWN = auto()
+    Attributes:
+        owner: The list of processors that calls, weakly; None for calls without one.
+        calls: How often the owner has called.
+    """
+
+    __slots__ = ("calls", "grammars", "ids", "owner", "prompt_length", "rows", "stop_token_ids", "vocab_size")
+
+    def __init__(self, grammars: list[CompiledGrammar | None], stop_token_ids: frozenset[int], vocab_size: int) -> None:
+        self.grammars = grammars
+        self.stop_token_ids = stop_token_ids
+        self.vocab_size = vocab_size
+        self.owner: weakref.ref[Any] | None = None
+        self.calls = 0
+        self.rows: list[_Row | None] = []
+        self.ids: Any = None
+        self.prompt_length = 0
+
+    def start(self, ids: Any) -> None:
+        """Begin anew: all of the ids are prompt."""
+        rows, length = ids.shape
+        if rows % len(self.grammars):
+            raise ConfigurationError(f"{rows} rows cannot be shared out evenly among {len(self.grammars)} grammars")
+        share = rows // len(self.grammars)
+        self.rows = [
+            None if grammar is None else _Row(_new_matcher(grammar)) for grammar in self.grammars for _ in range(share)
+        ]
+        self.prompt_length = length
+        self.ids = ids.clone()
+
+    def follow(self, ids: Any) -> bool:
+        """Bring the rows to where the ids are; False if the ids don't belong to this generation.
+
+        Within one generation every call extends by one token what was there before: the call before as a whole (the
+        usual step), a part of it (a draft is verified or given up), or its rows in another order (beams).
+        """
+        from fairlead._core import extends_token_ids
+
+        before = self.ids
+        if ids.shape[0] != len(self.rows) or ids.device != before.device or ids.dtype != before.dtype:
+            return False
+        known = ids.shape[1] - 1
+        if known < self.prompt_length or known > before.shape[1]:
+            return False
+        goes_back = known < before.shape[1]
+        if not goes_back and ids.is_cpu:
+            same = extends_token_ids(ids, before)
+        else:
+            same = ids[:, :known].equal(before[:, :known])
+        if not same and (goes_back or not self._permute(ids, before)):
+            return False
+        depth = known - self.prompt_length
+        refused = False
+        for row, token in zip(self.rows, ids[:, -1].tolist(), strict=True):
+            if row is None:
+                continue
+            if goes_back:
+                row.back_to(depth)
+            refused |= not row.append(token, self.stop_token_ids, self.vocab_size)
+        self.ids = ids.clone()
+        # A draft consists of tokens that were allowed: this is a longer prompt with the same beginning.
+        return not (goes_back and refused)
+
+    def _permute(self, ids: Any, before: Any) -> bool:
+        """Order the rows as their generated tokens say, forking where several go on from one; False if one is new."""
+        prompt, known = self.prompt_length, before.shape[1]
+        if not ids[:, :prompt].equal(before[:, :prompt]):
+            return False
+        share = len(self.rows) // len(self.grammars)
+        old = before[:, prompt:].cpu().contiguous().numpy()
+        new = ids[:, prompt:known].cpu().contiguous().numpy()
+        # Rows of different grammars never stand for each other, even with equal tokens.
+        place = {(r // share, old[r].tobytes()): r for r in range(len(old))}
+        parents = [place.get((r // share, new[r].tobytes())) for r in range(len(new))]
+        rows: list[_Row | None] = []
+        taken: set[int] = set()
+        for parent in parents:
+            if parent is None:
+                return False
+            row = self.rows[parent]
+            # The forks are made before any row moves on.
+            rows.append(row if row is None or parent not in taken else row.fork())
+            taken.add(parent)
+        self.rows = rows
+        return True
 
 
 class LogitsProcessor:
@@ -130,12 +209,8 @@ class LogitsProcessor:
 
     def reset(self) -> None:
         """Forget the generation so far: the next call starts a new one, whatever its ids."""
-        self._rows: list[_Row | None] = []
-        self._ids: Any = None
-        self._prompt_length = 0
+        self._generations: list[_Generation] = []
         self._bitmask: TokenBitmask | None = None
-        self._owner: weakref.ref[Any] | None = None
-        self._owner_calls = 0
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """Mask the scores of the next token.
@@ -154,107 +229,44 @@ class LogitsProcessor:
             GrammarError: The vocabulary has no token that continues a row, which isn't complete either.
         """
         start = time.perf_counter()
+        self._check_width(scores.shape[-1])
+        generation = self._generation_of(sys._getframe(1).f_locals.get("self"), input_ids)
         out = scores if self._inplace else scores.clone()
-        caller = self._identify(sys._getframe(1).f_locals.get("self"))
-        if caller is _Caller.LATER or not self._follow(input_ids, draft=caller is _Caller.DRAFT):
-            if caller is _Caller.DRAFT:
-                # A draft model with another tokenizer: its ids mean nothing here, and what it drafts is masked when
-                # it is verified.
-                return out
-            self._start(input_ids)
-        self._check_width(out.shape[-1])
-        self._mask(out)
+        self._mask(out, generation.rows)
         self.mask_seconds += time.perf_counter() - start
         return out
 
-    # -- which generation ----------------------------------------------------------------------------------------------
+    def _generation_of(self, caller: Any, ids: Any) -> _Generation:
+        """The generation that a call belongs to, with its rows brought to where the ids are.
 
-    def _identify(self, caller: Any) -> _Caller:
-        """Tell generate() calls apart by the list of processors that calls.
-
-        Transformers makes a list for every generate() and drops it at the end; a draft model's generate() runs while
-        the outer list lives. A list that was used once proves nothing: a loop may make one for every step.
+        Transformers makes a list of processors for every generate() and drops it at the end, so the list tells
+        generations apart, also where the ids don't: a prompt may be what the last generation wrote. The generate() of
+        a draft model has a list of its own, but its ids continue those of the outer one, whose list is alive. A list
+        that was used once and is gone proves nothing: a loop may make one for every step.
         """
-        if type(caller).__name__ != "LogitsProcessorList":
-            return _Caller.UNKNOWN
-        owner = self._owner() if self._owner is not None else None
-        if owner is caller:
-            self._owner_calls += 1
-            return _Caller.SAME
-        if owner is not None:
-            return _Caller.DRAFT
-        later = self._owner is not None and self._owner_calls > 1
-        self._owner, self._owner_calls = weakref.ref(caller), 1
-        return _Caller.LATER if later else _Caller.UNKNOWN
-
-    def _start(self, ids: Any) -> None:
-        """Begin a generation: all of the ids are prompt."""
-        rows, length = ids.shape
-        if rows % len(self._grammars):
-            raise ConfigurationError(f"{rows} rows cannot be shared out evenly among {len(self._grammars)} grammars")
-        share = rows // len(self._grammars)
-        self._rows = [
-            None if grammar is None else _Row(_new_matcher(grammar)) for grammar in self._grammars for _ in range(share)
-        ]
-        self._prompt_length = length
-        self._ids = ids.clone()
-
-    def _follow(self, ids: Any, *, draft: bool) -> bool:
-        """Bring the rows to where the ids are; False if these ids don't belong to the generation at hand.
-
-        Within one generation every call extends by one token what was there before: the call before as a whole (the
-        usual step), a part of it (a draft is verified or given up), or its rows in another order (beams).
-        """
-        from fairlead._core import extends_token_ids
-
-        before = self._ids
-        if before is None or ids.shape[0] != len(self._rows) or ids.device != before.device:
-            return False
-        known = ids.shape[1] - 1
-        if known < self._prompt_length or known > before.shape[1]:
-            return False
-        goes_back = known < before.shape[1]
-        if not goes_back and ids.is_cpu:
-            same = extends_token_ids(ids, before)
-        else:
-            same = ids[:, :known].equal(before[:, :known])
-        if not same and (goes_back or not self._permute(ids, before)):
-            return False
-        depth = known - self._prompt_length
-        tokens = ids[:, -1].tolist()
-        for row, token in zip(self._rows, tokens, strict=True):
-            if row is None:
+        by_list = type(caller).__name__ == "LogitsProcessorList"
+        owners = [None if old.owner is None else old.owner() for old in self._generations]
+        for generation, owner in zip(self._generations, owners, strict=True):
+            if by_list and owner is caller:
+                generation.calls += 1
+                if not generation.follow(ids):
+                    generation.start(ids)
+                return generation
+        # The newest comes first.
+        for generation, owner in zip(self._generations, owners, strict=True):
+            if owner is None and (generation is not self._generations[0] or (by_list and generation.calls > 1)):
                 continue
-            if goes_back:
-                row.back_to(depth)
-            if not row.append(token, self._stop, self._vocab_size) and goes_back and not draft:
-                # A draft consists of tokens that were allowed, so this is a longer prompt with the same beginning.
-                return False
-        self._ids = ids.clone()
-        return True
-
-    def _permute(self, ids: Any, before: Any) -> bool:
-        """Order the rows as their generated tokens say, forking where several go on from one; False if one is new."""
-        prompt, known = self._prompt_length, before.shape[1]
-        if not ids[:, :prompt].equal(before[:, :prompt]):
-            return False
-        share = len(self._rows) // len(self._grammars)
-        old = before[:, prompt:].cpu().contiguous().numpy()
-        new = ids[:, prompt:known].cpu().contiguous().numpy()
-        # Rows of different grammars never stand for each other, even with equal tokens.
-        place = {(r // share, old[r].tobytes()): r for r in range(len(old))}
-        parents = [place.get((r // share, new[r].tobytes())) for r in range(len(new))]
-        rows: list[_Row | None] = []
-        taken: set[int] = set()
-        for parent in parents:
-            if parent is None:
-                return False
-            row = self._rows[parent]
-            # The forks are made before any row moves on.
-            rows.append(row if row is None or parent not in taken else row.fork())
-            taken.add(parent)
-        self._rows = rows
-        return True
+            if generation.follow(ids):
+                if owner is None and by_list:
+                    generation.owner, generation.calls = weakref.ref(caller), 1
+                return generation
+        generation = _Generation(self._grammars, self._stop, self._vocab_size)
+        generation.start(ids)
+        if by_list:
+            generation.owner, generation.calls = weakref.ref(caller), 1
+        living = [old for old, owner in zip(self._generations, owners, strict=True) if owner is not None]
+        self._generations = [generation, *living]
+        return generation
 
     # -- masks ---------------------------------------------------------------------------------------------------------
 
@@ -273,15 +285,15 @@ class LogitsProcessor:
                 "(a draft model?) with another tokenizer, or vocab_size= is missing from the TokenizerInfo"
             )
 
-    def _mask(self, out: Any) -> None:
+    def _mask(self, out: Any, rows: list[_Row | None]) -> None:
         from fairlead.bitmask import allocate_token_bitmask
         from fairlead.bitmask.torch import apply_token_bitmask_inplace
 
-        if self._bitmask is None or len(self._bitmask) != len(self._rows):
-            self._bitmask = allocate_token_bitmask(len(self._rows), self._vocab_size)
+        if self._bitmask is None or len(self._bitmask) != len(rows):
+            self._bitmask = allocate_token_bitmask(len(rows), self._vocab_size)
         wider = out.shape[-1] > self._vocab_size
         masked: list[int] = []
-        for r, row in enumerate(self._rows):
+        for r, row in enumerate(rows):
             if row is None:
                 continue
             if row.closed:
@@ -290,7 +302,7 @@ class LogitsProcessor:
             elif row.matcher.fill_next_token_bitmask(self._bitmask, r) or wider:
                 masked.append(r)
         if masked:
-            apply_token_bitmask_inplace(out, self._bitmask, None if len(masked) == len(self._rows) else masked)
+            apply_token_bitmask_inplace(out, self._bitmask, None if len(masked) == len(rows) else masked)
             self._revive(out, masked)
 
     def _allow_stop_tokens(self, index: int) -> None:

@@ -203,6 +203,33 @@ def test_a_second_generation_that_continues_the_first_is_known_by_the_caller() -
         assert call(second, [prompt + generated]) == [expected(generated)]
 
 
+def test_a_generation_that_was_broken_off_is_not_continued() -> None:
+    from transformers import LogitsProcessorList
+
+    processor = LogitsProcessor(grammar())
+    # A traceback may keep the list of a generate() that failed.
+    kept = LogitsProcessorList([processor])
+    for generated in ([], [0], [0, 1]):
+        call(kept, [PROMPT + generated])
+    again = LogitsProcessorList([processor])
+    for generated in ([], [4], [4, 4]):
+        assert call(again, [PROMPT + generated]) == [expected(generated)]
+    # A longer prompt that begins as the first one does.
+    third = LogitsProcessorList([processor])
+    for generated in ([], [4], [4, 4]):
+        assert call(third, [[*PROMPT, 7, *generated]]) == [expected(generated)]
+
+
+def test_generations_of_several_lists_may_alternate() -> None:
+    from transformers import LogitsProcessorList
+
+    processor = LogitsProcessor(grammar())
+    outer, inner = LogitsProcessorList([processor]), LogitsProcessorList([processor])
+    for one, other in (([], []), ([0], [4]), ([0, 1], [4, 4]), ([0, 1, 5], [4, 4, 9])):
+        assert call(outer, [PROMPT + one]) == [expected(one)]
+        assert call(inner, [[5, 5, *other]]) == [expected(other)]
+
+
 def test_a_list_for_every_step_goes_on() -> None:
     from transformers import LogitsProcessorList
 
