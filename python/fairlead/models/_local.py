@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fairlead.errors import ConfigurationError, FairleadError, ModelError, StopSequenceError
+from fairlead.errors import ConfigurationError, FairleadError, ModelError, StopSequenceError, TokenizerError
 from fairlead.messages import ChatMessage, MessageRole, attach_info
 from fairlead.models._base import REMOVE_PARAMETER, Model
 from fairlead.models._constraint import Constraint, resolve_constraint
-from fairlead.models._output import Output, StopFilter
+from fairlead.models._output import ByteDecoder, Output, StopFilter, TextDecoder
 from fairlead.streaming import ChatMessageStreamDelta, ChatStream, new_delta
 from fairlead.types import ReplyInfo, Timings, TokenUsage
 
@@ -75,7 +75,8 @@ class LocalModel(Model):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._compiler: GrammarCompiler | None = None
-        self._compiler_lock = threading.Lock()
+        self._tokenizer_info: TokenizerInfo | TokenizerError | None = None
+        self._engine_lock = threading.RLock()
 
     # What a backend adds.
 
@@ -107,14 +108,37 @@ class LocalModel(Model):
         return True
 
     @property
+    def tokenizer_info(self) -> TokenizerInfo | None:
+        """The bytes of the vocabulary, read when they are first needed; None if its tokens have no exact bytes."""
+        info = self._read_tokenizer()
+        return None if isinstance(info, TokenizerError) else info
+
+    @property
     def grammar_compiler(self) -> GrammarCompiler:
-        """The compiler for this model's vocabulary, made when it is first needed."""
-        with self._compiler_lock:
+        """The compiler for this model's vocabulary, made when it is first needed.
+
+        Raises:
+            TokenizerError: The tokens have no exact bytes, so that nothing can be enforced.
+        """
+        with self._engine_lock:
             if self._compiler is None:
                 from fairlead.grammar import GrammarCompiler
 
-                self._compiler = GrammarCompiler(self._make_tokenizer_info())
+                info = self._read_tokenizer()
+                if isinstance(info, TokenizerError):
+                    raise info
+                self._compiler = GrammarCompiler(info)
             return self._compiler
+
+    def _read_tokenizer(self) -> TokenizerInfo | TokenizerError:
+        with self._engine_lock:
+            if self._tokenizer_info is None:
+                try:
+                    self._tokenizer_info = self._make_tokenizer_info()
+                except TokenizerError as error:
+                    # Plain text can be generated all the same.
+                    self._tokenizer_info = error
+            return self._tokenizer_info
 
     def _prepare_request(self, messages: Sequence[Any], **kwargs: Any) -> LocalRequest:
         begun = time.perf_counter()
@@ -161,7 +185,9 @@ class LocalModel(Model):
     def _new_output(self, request: LocalRequest, emit: Callable[[str], None]) -> Output:
         inside = request.stop_inside_constraint or request.compiled is None
         stops = StopFilter(request.stop_sequences, None if inside else request.is_sentence)
-        return Output(self._decode, stops, emit, self._end_tokens())
+        info = self.tokenizer_info
+        decoder = TextDecoder(self._decode) if info is None else ByteDecoder(info)
+        return Output(decoder, stops, emit, self._end_tokens())
 
     def _generate(self, request: LocalRequest, output: Output) -> None:
         """Run a request; what goes wrong in the framework becomes a typed error."""

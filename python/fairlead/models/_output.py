@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
+import codecs
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
 from fairlead._core import StopSequenceMatcher
 from fairlead.types import FinishReason
 
-__all__ = ["Output", "StopFilter", "TextDecoder"]
+if TYPE_CHECKING:
+    from fairlead.tokenizer import TokenizerInfo
+
+__all__ = ["ByteDecoder", "Output", "StopFilter", "TextDecoder"]
 
 _UNFINISHED = "\ufffd"
-# The unfinished beginning of a character has at most three bytes, hence tokens.
-_MAX_PENDING = 3
+# A token that ends inside a character: at most three more complete it.
+_MAX_PENDING = 4
+
+
+class ByteDecoder:
+    """Decodes one token after the other by its bytes, handing out whole characters only.
+
+    Args:
+        info: The bytes of the tokens.
+    """
+
+    def __init__(self, info: TokenizerInfo) -> None:
+        self._bytes = info.decoded_vocab
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        # What the tokenizer's own decode() drops at the edges of a text.
+        self._drop_leading = info.strips_leading_space
+        self._drop_trailing = info.strips_trailing_space
+        self._held_space = ""
+
+    def push(self, token: int) -> str:
+        """The text that a further token completes; often that of the token, "" inside a character."""
+        data = self._bytes[token] if 0 <= token < len(self._bytes) else None
+        return self._edges(self._utf8.decode(data)) if data else ""
+
+    def finish(self) -> str:
+        """What is left, with U+FFFD for an unfinished character."""
+        return self._edges(self._utf8.decode(b"", final=True))
+
+    def _edges(self, text: str) -> str:
+        if not text:
+            return text
+        if self._drop_leading:
+            self._drop_leading = False
+            text = text.removeprefix(" ")
+        if self._drop_trailing:
+            text = self._held_space + text
+            self._held_space = " " if text.endswith(" ") else ""
+            text = text.removesuffix(" ")
+        return text
 
 
 class TextDecoder:
-    """Decodes one token after the other, handing out whole characters only.
+    """Decodes one token after the other where the bytes of tokens aren't known (WordPiece).
 
-    Tokens are decoded together with those before them that were shown last, so that spaces which depend on the
-    neighbour come out as they do when the whole is decoded.
+    Each token is decoded together with those before it, so that spaces which depend on the neighbour come out as they
+    do when the whole is decoded.
 
     Args:
         decode: From token ids to text, special tokens left out.
@@ -36,24 +78,19 @@ class TextDecoder:
         """The text that a further token completes; often that of the token, "" inside a character."""
         self._pending.append(token)
         text = self._decode(self._context + self._pending)
-        if not text.endswith(_UNFINISHED):
-            return self._show(self._pending, text)
-        if len(self._pending) <= _MAX_PENDING:
+        if text.endswith(_UNFINISHED) and len(self._pending) < _MAX_PENDING:
             return ""
-        # More than the beginning of a character, so bytes that are no text: all but the last may be shown.
-        settled = self._pending[:-_MAX_PENDING]
-        return self._show(settled, self._decode(self._context + settled))
+        return self._show(text)
 
     def finish(self) -> str:
         """What is left, with U+FFFD for an unfinished character."""
-        return self._show(self._pending, self._decode(self._context + self._pending)) if self._pending else ""
+        return self._show(self._decode(self._context + self._pending)) if self._pending else ""
 
-    def _show(self, tokens: list[int], text: str) -> str:
+    def _show(self, text: str) -> str:
         new = text[len(self._context_text) :]
         if new:
-            self._context = tokens
-            self._context_text = self._decode(tokens)
-            self._pending = self._pending[len(tokens) :]
+            self._context, self._pending = self._pending, []
+            self._context_text = self._decode(self._context)
         elif len(self._pending) > 4 * _MAX_PENDING:
             # A long run of tokens without text (special ones) says nothing about what follows.
             self._pending = self._pending[-1:]
@@ -121,7 +158,7 @@ class Output:
     has ended. The caller's thread may set ``cancelled``.
 
     Args:
-        decode: From token ids to text, special tokens left out.
+        decoder: A ByteDecoder or a TextDecoder.
         stop_filter: Stops and holds back.
         emit: Gets each piece of text that can be shown.
         end_tokens: Ids that end the model's turn.
@@ -129,12 +166,12 @@ class Output:
 
     def __init__(
         self,
-        decode: Callable[[list[int]], str],
+        decoder: ByteDecoder | TextDecoder,
         stop_filter: StopFilter,
         emit: Callable[[str], None],
         end_tokens: Collection[int],
     ) -> None:
-        self._decoder = TextDecoder(decode)
+        self._decoder = decoder
         self._stop_filter = stop_filter
         self._emit = emit
         self._end_tokens = frozenset(end_tokens)
