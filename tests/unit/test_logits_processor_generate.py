@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fairlead import logits_processor as lp
 from fairlead.errors import ConfigurationError
+from fairlead.grammar import GrammarCompiler
 from fairlead.logits_processor import LogitsProcessor
 from fairlead.tokenizer import TokenizerInfo
 
@@ -62,9 +63,7 @@ def compile_schema(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     if request.param == "plain":
         monkeypatch.setattr(lp, "_new_matcher", fake_engine.GrammarMatcher)
         return lambda schema, info: fake_engine.CompiledGrammar(info, instances(schema))
-    grammar = pytest.importorskip("fairlead.grammar")
-    compact = {"whitespace": "compact"}
-    return lambda schema, info: grammar.GrammarCompiler(info).compile_json_schema(schema, **compact)
+    return lambda schema, info: GrammarCompiler(info).compile_json_schema(schema, whitespace="compact")
 
 
 def encode(*prompts: str) -> Any:

@@ -67,9 +67,6 @@ def test_ids_out_of_range() -> None:
 
 
 def test_vocabulary_is_made_once() -> None:
-    core = pytest.importorskip("fairlead._core")
-    if not hasattr(core, "Vocabulary"):
-        pytest.skip("the engine's vocabulary isn't there yet")
     info = TokenizerInfo([b"a", b"b", None], stop_token_ids=[2])
     seen: list[Any] = []
     threads = [threading.Thread(target=lambda: seen.append(info.vocabulary)) for _ in range(4)]
