@@ -136,6 +136,32 @@ def test_a_draft_model_with_another_tokenizer(compile_schema: Any, info: Tokeniz
         generate(encode("Hi"), LogitsProcessor(compile_schema(SCHEMA, info)), do_sample=True, **options)
 
 
+@pytest.mark.parametrize(
+    "make", [tiny.byte_fallback_bpe, tiny.metaspace_unigram, tiny.word_suffix_bpe], ids=lambda make: make.__name__
+)
+@pytest.mark.parametrize(
+    "options", [{"do_sample": True}, {"num_beams": 3, "do_sample": False}], ids=["sample", "beams"]
+)
+def test_other_kinds_of_tokenizers(make: Any, options: dict[str, Any], compile_schema: Any) -> None:
+    """What the tokens write is valid; decode() may differ from it in the spaces around the whole text."""
+    other = make()
+    small = tiny.llama(other)
+    info = TokenizerInfo.from_huggingface(other, model=small)
+    inputs = other(["Hello world", "Hi"], return_tensors="pt", padding=True)
+    torch.manual_seed(0)
+    out = small.generate(
+        input_ids=inputs.input_ids,
+        attention_mask=inputs.attention_mask,
+        max_new_tokens=NEW_TOKENS,
+        logits_processor=[LogitsProcessor(compile_schema(SCHEMA, info))],
+        **options,
+    )[:, inputs.input_ids.shape[1] :]
+    for row in out.tolist():
+        text = info.decode(row).decode()
+        assert valid(json.loads(text))
+        assert other.decode(row, skip_special_tokens=True).strip() == text.strip()
+
+
 def test_a_grammar_for_each_row(compile_schema: Any, info: TokenizerInfo) -> None:
     grammars = [compile_schema(SCHEMA, info), compile_schema(OTHER, info)]
     for options in ({"do_sample": True}, {"num_beams": 3, "num_return_sequences": 2, "do_sample": False}):
