@@ -193,10 +193,34 @@ def test_leaving_an_async_stream_stops_its_thread(tiny, way):
 
 
 def test_batches_with_a_real_model(tiny):
-    prompts = [[{"role": "user", "content": "word " * n}] for n in range(1, 5)]
-    alone = [tiny.generate(prompt, max_tokens=12).content for prompt in prompts]
-    replies = tiny.generate_batch(prompts, max_tokens=12)
-    assert [reply.content for reply in replies] == alone
+    prompts = [[{"role": "user", "content": "word " * n}] for n in range(1, 6)]
+    alone = [tiny.generate(prompt, ["e"], max_tokens=12) for prompt in prompts]
+    replies = tiny.generate_batch(prompts, ["e"], max_tokens=12, batch_size=3)
+    assert [reply.content for reply in replies] == [reply.content for reply in alone]
+    assert [reply.finish_reason for reply in replies] == [reply.finish_reason for reply in alone]
+    assert [reply.token_usage for reply in replies] == [reply.token_usage for reply in alone]
+    assert tiny.generate_batch([]) == []
+
+
+def test_constrained_batches(tiny, vlm):
+    prompts = [[{"role": "user", "content": "word " * n}] for n in range(1, 4)]
+    schema = {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 1, "maxItems": 4}
+    for model in (tiny, vlm):
+        for reply in model.generate_batch(prompts, response_format=schema, max_tokens=900, temperature=1.0):
+            assert reply.finish_reason == "stop" and 1 <= len(reply.parsed) <= 4
+
+
+def test_an_end_token_of_the_call(tiny):
+    whole = tiny.generate(USER, max_tokens=8)
+    ids = tiny.tokenizer.encode(whole.content, add_special_tokens=False)
+    reply = tiny.generate(USER, max_tokens=8, eos_token_id=ids[3])
+    assert reply.finish_reason == "stop" and reply.token_usage.output_tokens <= 4
+
+
+def test_beams_are_read_at_the_end(tiny):
+    assert tiny.generate(USER, max_tokens=8, num_beams=3).token_usage.output_tokens == 8
+    reply = tiny.generate(USER, max_tokens=300, num_beams=2, response_format={"enum": ["x", "y"]})
+    assert reply.parsed in ("x", "y")
 
 
 # ScriptedModel

@@ -7,6 +7,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -93,8 +94,8 @@ class LocalModel(Model):
         """Text of token ids, special tokens left out; called from any thread."""
 
     @abstractmethod
-    def _end_tokens(self) -> Collection[int]:
-        """Ids that end the model's turn."""
+    def _end_tokens(self, options: Mapping[str, Any]) -> Collection[int]:
+        """Ids that end the model's turn, under a request's options."""
 
     @abstractmethod
     def _make_tokenizer_info(self) -> TokenizerInfo:
@@ -187,20 +188,30 @@ class LocalModel(Model):
         stops = StopFilter(request.stop_sequences, None if inside else request.is_sentence)
         info = self.tokenizer_info
         decoder = TextDecoder(self._decode) if info is None else ByteDecoder(info)
-        return Output(decoder, stops, emit, self._end_tokens())
+        ends = set(self._end_tokens(request.options))
+        if info is not None and request.compiled is not None:
+            # What a complete output ends with, even if the call says otherwise.
+            ends.update(info.stop_token_ids)
+        return Output(decoder, stops, emit, ends)
 
-    def _generate(self, request: LocalRequest, output: Output) -> None:
-        """Run a request; what goes wrong in the framework becomes a typed error."""
-        output.start()
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        """What goes wrong in the framework becomes a typed error; a caller's own exceptions pass."""
         try:
-            self._run(request, output)
-            output.finish()
+            yield
         except FairleadError:
             raise
         except ValueError as error:
             raise ConfigurationError(f"{type(self).__name__} can't generate: {error}") from error
         except (RuntimeError, TypeError, LookupError, AssertionError, MemoryError) as error:
             raise ModelError(f"{type(self).__name__} failed while generating: {error!r}") from error
+
+    def _generate(self, request: LocalRequest, output: Output) -> None:
+        """Run a request to its end."""
+        output.start()
+        with self._typed_errors():
+            self._run(request, output)
+            output.finish()
 
     def _info(self, request: LocalRequest, output: Output) -> ReplyInfo:
         reason = output.finish_reason(request.max_new_tokens)
@@ -220,6 +231,16 @@ class LocalModel(Model):
             complete=request.is_sentence(text),
             text=text,
         )
+
+    def _message(self, request: LocalRequest, output: Output) -> ChatMessage:
+        message = ChatMessage(
+            role=MessageRole.ASSISTANT,
+            content=output.text,
+            raw={"out": output.text, "completion_kwargs": _plain_options(request)},
+            token_usage=TokenUsage(request.prompt_tokens, output.tokens),
+        )
+        attach_info(message, self._info(request, output))
+        return message
 
     def generate(
         self,
@@ -258,16 +279,9 @@ class LocalModel(Model):
             tools_to_call_from=tools_to_call_from,
             **kwargs,
         )
-        output = self._new_output(request, _ignore)
+        output = self._new_output(request, ignore)
         self._generate(request, output)
-        message = ChatMessage(
-            role=MessageRole.ASSISTANT,
-            content=output.text,
-            raw={"out": output.text, "completion_kwargs": _plain_options(request)},
-            token_usage=TokenUsage(request.prompt_tokens, output.tokens),
-        )
-        attach_info(message, self._info(request, output))
-        return message
+        return self._message(request, output)
 
     def generate_stream(
         self,
@@ -378,5 +392,5 @@ def _plain_options(request: LocalRequest) -> dict[str, Any]:
     return {**options, "max_new_tokens": request.max_new_tokens, "stop": list(request.stop_sequences)}
 
 
-def _ignore(text: str) -> None:
-    pass
+def ignore(text: str) -> None:
+    """Do nothing with a piece of text: it is read from the output at the end."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from fairlead._optional import require
 from fairlead.errors import ConfigurationError, MessageError
 from fairlead.images import load_image
-from fairlead.models._local import LocalModel, LocalRequest
+from fairlead.messages import ChatMessage
+from fairlead.models._local import LocalModel, LocalRequest, ignore
 from fairlead.models._output import Output
 
 if TYPE_CHECKING:
@@ -199,45 +200,106 @@ class TransformersModel(LocalModel):
             )
 
     def _run(self, request: LocalRequest, output: Output) -> None:
-        options = _sampling(request.options)
-        # Beams and several sequences come in no order that could be read as one text: they are read at the end.
-        several = max(int(options.get(name) or 1) for name in ("num_beams", "num_return_sequences")) > 1
-        watch = _Watch(output, request.prompt_tokens, read=not several)
+        self._run_rows([request], [output])
+
+    def _run_rows(self, requests: Sequence[LocalRequest], outputs: Sequence[Output]) -> None:
+        """Run requests of equal options as one batch."""
+        options = _sampling(requests[0].options)
+        pad = self._pad_token(options)
+        if pad is not None and self.model.generation_config.pad_token_id is None:
+            options.setdefault("pad_token_id", pad)
+        options.setdefault("use_cache", True)
+        prompt = requests[0].prompt if len(requests) == 1 else _pad_left([one.prompt for one in requests], pad)
+        width = prompt["input_ids"].shape[1]
+        several = _several(options)
+        watch = _Watch(outputs, width, read=not several)
         criteria = [watch, *(options.pop("stopping_criteria", None) or ())]
         processors = list(options.pop("logits_processor", None) or ())
+        compiled = requests[0].compiled
         constraint: Any = None
-        if request.compiled is not None:
+        if compiled is not None:
             from fairlead.logits_processor import LogitsProcessor
 
-            constraint = LogitsProcessor(request.compiled)
+            constraint = LogitsProcessor(compiled)
             processors.append(constraint)
-        if self.model.generation_config.pad_token_id is None:
-            ends = self._end_tokens()
-            options.setdefault("pad_token_id", self.tokenizer.pad_token_id or (min(ends) if ends else None))
-        options.setdefault("use_cache", True)
         try:
             ids = self.model.generate(
-                **request.prompt,
+                **prompt,
                 **options,
-                max_new_tokens=request.max_new_tokens,
+                max_new_tokens=requests[0].max_new_tokens,
                 stopping_criteria=criteria,
                 logits_processor=processors,
             )
         finally:
-            if constraint is not None:
-                request.mask_seconds = constraint.mask_seconds
+            for request in requests:
+                request.mask_seconds = constraint.mask_seconds if constraint is not None else 0.0
         if several:
             ids = ids if hasattr(ids, "shape") else ids.sequences
-            output.push(ids[0, request.prompt_tokens :].tolist())
+            outputs[0].push(ids[0, width:].tolist())
+
+    def generate_batch(
+        self,
+        conversations: Sequence[Sequence[Any]],
+        stop_sequences: list[str] | None = None,
+        response_format: Any = None,
+        tools_to_call_from: Sequence[Any] | None = None,
+        *,
+        batch_size: int = 16,
+        **kwargs: Any,
+    ) -> list[ChatMessage]:
+        """Answer several histories under the same arguments, side by side on the device.
+
+        Args:
+            conversations: The histories.
+            stop_sequences: As for ``generate``.
+            response_format: As for ``generate``.
+            tools_to_call_from: As for ``generate``.
+            batch_size: So many at a time; default 16. Vision-language models and beams take one at a time.
+            **kwargs: As for ``generate``.
+
+        Returns:
+            One message for each history, in order. Timings are those of the whole batch.
+        """
+        arguments: dict[str, Any] = {
+            "stop_sequences": stop_sequences,
+            "response_format": response_format,
+            "tools_to_call_from": tools_to_call_from,
+            **kwargs,
+        }
+        if batch_size < 1:
+            raise ConfigurationError(f"batch_size is at least 1, not {batch_size}")
+        requests = [self._prepare_request(messages, **arguments) for messages in conversations]
+        if requests and (self._is_vlm or _several(requests[0].options)):
+            batch_size = 1
+        replies: list[ChatMessage] = []
+        for at in range(0, len(requests), batch_size):
+            batch = requests[at : at + batch_size]
+            outputs = [self._new_output(request, ignore) for request in batch]
+            for output in outputs:
+                output.start()
+            with self._typed_errors():
+                self._run_rows(batch, outputs)
+            for request, output in zip(batch, outputs, strict=True):
+                output.finish()
+                replies.append(self._message(request, output))
+        return replies
+
+    def _pad_token(self, options: Mapping[str, Any]) -> int | None:
+        for source in (options.get("pad_token_id"), self.model.generation_config.pad_token_id):
+            if source is not None:
+                return int(source)
+        if self.tokenizer.pad_token_id is not None:
+            return int(self.tokenizer.pad_token_id)
+        return min(self._end_tokens(options), default=None)
 
     def _decode(self, tokens: list[int]) -> str:
         with self._tokenizer_lock:
             text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
             return text
 
-    def _end_tokens(self) -> Collection[int]:
+    def _end_tokens(self, options: Mapping[str, Any]) -> Collection[int]:
         # The generation config may name several (end of turn, end of text); the tokenizer knows one.
-        ends = self.model.generation_config.eos_token_id
+        ends = options.get("eos_token_id", self.model.generation_config.eos_token_id)
         if ends is None:
             ends = self.tokenizer.eos_token_id
         if ends is None:
@@ -249,7 +311,7 @@ class TransformersModel(LocalModel):
 
         config = self.model.config.get_text_config()
         return TokenizerInfo.from_huggingface(
-            self.tokenizer, vocab_size=config.vocab_size, stop_token_ids=list(self._end_tokens()) or None
+            self.tokenizer, vocab_size=config.vocab_size, stop_token_ids=list(self._end_tokens({})) or None
         )
 
     # Names that code written for smolagents may use.
@@ -262,24 +324,44 @@ class TransformersModel(LocalModel):
 
 
 class _Watch:
-    """A stopping criterion that hands new tokens on as they come, and ends the generation when told so."""
+    """A stopping criterion that hands new tokens on as they come, and ends each row when told so."""
 
-    def __init__(self, output: Output, prompt_tokens: int, *, read: bool) -> None:
-        self._output = output
-        self._seen = prompt_tokens
+    def __init__(self, outputs: Sequence[Output], width: int, *, read: bool) -> None:
+        self._outputs = outputs
+        self._seen = width
         self._read = read
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         import torch
 
         if self._read:
-            # Usually one token; a chunk when tokens are guessed ahead.
-            new = input_ids[0, self._seen :].tolist()
-            self._seen += len(new)
-            end = self._output.push(new)
+            # Usually one token a row; a chunk when tokens are guessed ahead.
+            new = input_ids[:, self._seen :].tolist()
+            self._seen = input_ids.shape[1]
+            ends = [output.push(tokens) for output, tokens in zip(self._outputs, new, strict=True)]
         else:
-            end = self._output.cancelled.is_set()
-        return torch.full((input_ids.shape[0],), end, dtype=torch.bool, device=input_ids.device)
+            ends = [self._outputs[0].cancelled.is_set()] * input_ids.shape[0]
+        return torch.tensor(ends, dtype=torch.bool, device=input_ids.device)
+
+
+def _several(options: Mapping[str, Any]) -> bool:
+    """Whether a row of the prompt becomes several: they come in no order that could be read as one text."""
+    return max(int(options.get(name) or 1) for name in ("num_beams", "num_return_sequences")) > 1
+
+
+def _pad_left(prompts: Sequence[dict[str, Any]], pad: int | None) -> dict[str, Any]:
+    """Prompts of one row each as one batch."""
+    import torch
+
+    width = max(prompt["input_ids"].shape[1] for prompt in prompts)
+    ids, masks = [], []
+    for prompt in prompts:
+        row = prompt["input_ids"]
+        mask = prompt.get("attention_mask", torch.ones_like(row))
+        missing = width - row.shape[1]
+        ids.append(torch.nn.functional.pad(row, (missing, 0), value=pad or 0))
+        masks.append(torch.nn.functional.pad(mask, (missing, 0), value=0))
+    return {"input_ids": torch.cat(ids), "attention_mask": torch.cat(masks)}
 
 
 def _dtype_argument(transformers: Any) -> str:
