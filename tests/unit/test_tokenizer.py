@@ -309,6 +309,22 @@ def test_mlx_and_vllm_wrappers() -> None:
     assert TokenizerInfo.from_vllm(mistral).vocab_size == 32_768
 
 
+def test_the_wrappers_themselves() -> None:
+    tokenizer_utils = pytest.importorskip("mlx_lm.tokenizer_utils")
+    tokenizer = tiny.byte_level_bpe()
+    wrapper = tokenizer_utils.TokenizerWrapper(tokenizer, eos_token_ids=[4])
+    assert TokenizerInfo.from_mlx(wrapper).stop_token_ids == sorted({4, tokenizer.eos_token_id})
+
+
+def test_mistral_in_transformers() -> None:
+    mistral = pytest.importorskip("transformers.tokenization_mistral_common")
+    data = tiny.mistral_vocabulary("tekken").instruct_tokenizer.tokenizer.file_path
+    backend = mistral.MistralCommonBackend(tokenizer_path=str(data))
+    info = TokenizerInfo.from_huggingface(backend)
+    assert info.vocab_size == 131_072
+    assert info.stop_token_ids == [backend.eos_token_id]
+
+
 def test_a_large_vocabulary_is_read_in_no_time() -> None:
     inner = tiny.mistral_vocabulary("tekken").instruct_tokenizer.tokenizer
     alphabet = {byte: chr(code) for code, byte in _alphabet().items()}
