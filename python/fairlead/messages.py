@@ -380,7 +380,8 @@ def clean_messages(
 
 def _read(message: Any, index: int) -> tuple[str, Any, Any]:
     """Role (checked, plain), content and tool calls of one message of any kind."""
-    if isinstance(message, Mapping):
+    # dict stands first: asking the abstract class takes as long as all the rest.
+    if isinstance(message, (dict, Mapping)):
         role, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
         known = "content" in message or bool(calls)
     else:
@@ -403,7 +404,7 @@ def _read(message: Any, index: int) -> tuple[str, Any, Any]:
 def _clean_part(part: Any, index: int, images: str) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
-    if not isinstance(part, Mapping):
+    if not isinstance(part, (dict, Mapping)):
         raise MessageError(f"message {index}: a part of its content is a {type(part).__name__}", index=index)
     clean = dict(part)
     kind = clean.setdefault("type", "text" if "text" in clean else None)
@@ -431,6 +432,9 @@ def _flat(content: Any, calls: Any, index: int) -> str | None:
         return content
     texts = []
     for part in content:
+        if type(part) is dict and part.get("type") == "text" and type(part.get("text")) is str:
+            texts.append(part["text"])
+            continue
         clean = _clean_part(part, index, "keep")
         if clean["type"] != "text":
             raise MessageError(

@@ -113,7 +113,10 @@ def _object_at(text: str, at: int, *, repair: bool) -> tuple[Any, int]:
     """The object that begins at ``at`` (or None), and where to look for the next."""
     try:
         return _decoder.raw_decode(text, at)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        # Trying again at each of its braces would take for ever.
+        raise MessageError("The JSON blob you used is invalid: it is nested too deeply.") from None
+    except ValueError:
         pass
     end = _closing_brace(text, at) if repair else None
     if end is None:
@@ -156,7 +159,7 @@ def _closing_brace(text: str, at: int) -> int | None:
 def _why_invalid(text: str, at: int) -> str:
     try:
         _decoder.raw_decode(text, at)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return str(error)
     return "it isn't an object"
 
