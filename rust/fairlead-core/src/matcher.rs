@@ -8,6 +8,9 @@ use crate::automata::{EPS, ExprId, Height, Keys, Link, Stack, Top, Tops};
 use crate::compile::CompiledGrammar;
 use crate::mask::{KeyEvent, Parts, Space, decoded, opening_quote};
 
+/// How much text is looked ahead for at once; a schema may force any amount.
+pub const MAX_FORCED: usize = 4096;
+
 /// Undeclared keys that an object has, as a list from the last to the first.
 #[derive(Clone, Debug)]
 struct SeenKey {
@@ -341,13 +344,14 @@ impl GrammarMatcher {
         taken
     }
 
-    /// The text that must come next whatever is chosen; empty if there is a choice or the text may end.
+    /// The text that must come next whatever is chosen, at most [`MAX_FORCED`] bytes of it; empty if there is a choice
+    /// or the text may end.
     pub fn forced_text(&mut self) -> Vec<u8> {
         if self.terminated {
             return Vec::new();
         }
         let before = self.checkpoint();
-        while !self.is_completed() {
+        while !self.is_completed() && self.text.len() - before.text < MAX_FORCED {
             let mut options = (0..=255u8).filter(|&b| {
                 let here = self.checkpoint();
                 let fine = self.advance(&[b]);

@@ -90,7 +90,8 @@ impl Store {
     fn merge_calls(&self, calls: Vec<(RuleId, ExprId)>) -> Vec<(RuleId, ExprId)> {
         let mut out: Vec<(RuleId, ExprId)> = Vec::with_capacity(calls.len());
         for (rule, rest) in calls {
-            match out.iter_mut().find(|(r, _)| *r == rule) {
+            let marks = self.marks_key(rest);
+            match out.iter_mut().find(|(r, old)| *r == rule && self.marks_key(*old) == marks) {
                 Some((_, old)) => *old = self.union([*old, rest]),
                 None => out.push((rule, rest)),
             }
@@ -181,10 +182,10 @@ impl Store {
         matches!(self.node(e), Node::Concat(first, _) if *self.node(*first) == Node::KeyMark)
     }
 
-    /// What follows the key mark of a frame.
+    /// What follows the key mark of a frame; the frame itself if it has none.
     pub(crate) fn after_mark(&self, e: ExprId) -> ExprId {
         match *self.node(e) {
-            Node::Concat(_, rest) => rest,
+            Node::Concat(_, rest) if self.marks_key(e) => rest,
             _ => e,
         }
     }

@@ -36,13 +36,13 @@ pub struct Declared {
 /// What an object may contain.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct MembersSpec {
-    /// In the order of the schema.
+    /// The members whose keys are known, in the order of the schema.
     pub declared: Box<[Declared]>,
+    /// How many of them come in that order; the others, after them, in any.
+    pub ordered: u32,
     /// Undeclared members: the JSON string that is the key, quotes included, and the value. Their key texts are
     /// disjoint and infinitely many.
     pub undeclared: Box<[(ExprId, RuleId)]>,
-    /// Whether declared members may come in any order, and undeclared ones between them.
-    pub any_order: bool,
     /// Whitespace.
     pub layout: Layout,
 }
@@ -55,30 +55,29 @@ impl MembersSpec {
 
 /// Which declared members are done with.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum Done {
-    /// In the order of the schema: all before this one.
-    Before(u32),
-    /// In any order: one bit each.
-    Seen(Box<[u64]>),
+struct Done {
+    /// Of the ordered members all before this one; past them all once a member without order was written.
+    next: u32,
+    /// The others, one bit each.
+    seen: Box<[u64]>,
 }
 
 impl Done {
-    fn has(&self, index: usize) -> bool {
-        match self {
-            Self::Before(next) => index < *next as usize,
-            Self::Seen(bits) => bits[index / 64] >> (index % 64) & 1 == 1,
+    fn has(&self, index: u32, ordered: u32) -> bool {
+        if index < ordered {
+            return index < self.next;
         }
+        let bit = (index - ordered) as usize;
+        self.seen[bit / 64] >> (bit % 64) & 1 == 1
     }
 
-    fn with(&self, index: usize) -> Self {
-        match self {
-            Self::Before(_) => Self::Before(index as u32 + 1),
-            Self::Seen(bits) => {
-                let mut bits = bits.clone();
-                bits[index / 64] |= 1 << (index % 64);
-                Self::Seen(bits)
-            }
+    fn with(&self, index: u32, ordered: u32) -> Self {
+        let mut done = Self { next: self.next.max((index + 1).min(ordered)), ..self.clone() };
+        if index >= ordered {
+            let bit = (index - ordered) as usize;
+            done.seen[bit / 64] |= 1 << (bit % 64);
         }
+        done
     }
 }
 
@@ -94,10 +93,7 @@ pub(crate) struct MembersState {
 
 impl MembersState {
     pub(crate) fn heap_bytes(&self) -> usize {
-        match &self.done {
-            Done::Before(_) => 0,
-            Done::Seen(bits) => bits.len() * 8,
-        }
+        self.done.seen.len() * 8
     }
 }
 
@@ -111,8 +107,8 @@ impl Store {
             return EMPTY;
         }
         let hi = if hi >= most { UNBOUNDED } else { hi };
-        let done =
-            if spec.any_order { Done::Seen(vec![0; spec.declared.len().div_ceil(64)].into()) } else { Done::Before(0) };
+        let free = spec.declared.len() - spec.ordered as usize;
+        let done = Done { next: 0, seen: vec![0; free.div_ceil(64)].into() };
         let spec = self.intern_members(spec);
         let rest = self.intern(Node::Members(MembersState { spec, done, first: true, lo: lo.max(required), hi }));
         self.concat(self.byte(b'{'), rest)
@@ -122,18 +118,22 @@ impl Store {
     pub(super) fn unfold_members(&self, state: &MembersState) -> ExprId {
         let spec = self.members_spec(state.spec);
         let layout = spec.layout;
-        let open: Vec<usize> = (0..spec.declared.len()).filter(|&i| !state.done.has(i)).collect();
-        let required = open.iter().filter(|&&i| spec.declared[i].required).count() as u32;
+        let ordered = spec.ordered;
+        let open: Vec<u32> = (0..spec.declared.len() as u32).filter(|&i| !state.done.has(i, ordered)).collect();
+        let needed = |i: &&u32| spec.declared[**i as usize].required;
+        let required = open.iter().filter(needed).count() as u32;
+        // Once a member without order is written, the ordered ones still open are given up.
+        let free = open.partition_point(|&i| i < ordered);
+        let held_back = open[..free].iter().filter(needed).count() > 0;
         let extra = !spec.undeclared.is_empty();
-        let go_on = |done: Done| MembersState {
-            spec: state.spec,
-            done,
-            first: false,
-            lo: state.lo.saturating_sub(1),
-            hi: one_less(state.hi),
-        };
         let value = |rule: RuleId, done: Done| {
-            let rest = self.intern(Node::Members(go_on(done)));
+            let rest = self.intern(Node::Members(MembersState {
+                spec: state.spec,
+                done,
+                first: false,
+                lo: state.lo.saturating_sub(1),
+                hi: one_less(state.hi),
+            }));
             let value = self.concat(self.call(rule), rest);
             self.sequence(&[layout.before_colon, self.byte(b':'), layout.after_colon, value])
         };
@@ -141,25 +141,25 @@ impl Store {
         if state.hi > 0 {
             let mut table = Vec::new();
             for (k, &i) in open.iter().enumerate() {
-                let member = &spec.declared[i];
-                let after = if spec.any_order { open.len() - 1 } else { open.len() - k - 1 };
+                if i >= ordered && held_back {
+                    break;
+                }
+                let member = &spec.declared[i as usize];
+                let after = if i < ordered { open.len() - k - 1 } else { open.len() - free - 1 };
                 let enough = extra || after as u32 >= state.lo.saturating_sub(1);
                 let room = required - u32::from(member.required) <= one_less(state.hi);
                 if enough && room {
-                    table.push((member.key.clone(), value(member.value, state.done.with(i))));
+                    table.push((member.key.clone(), value(member.value, state.done.with(i, ordered))));
                 }
-                if member.required && !spec.any_order {
+                if i < ordered && member.required {
                     break;
                 }
             }
             keys.push(self.switch(table));
-            let last = || match &state.done {
-                Done::Before(_) => Done::Before(spec.declared.len() as u32),
-                seen @ Done::Seen(_) => seen.clone(),
-            };
-            if if spec.any_order { required <= one_less(state.hi) } else { required == 0 } {
+            if !held_back && required <= one_less(state.hi) {
+                let done = Done { next: ordered, ..state.done.clone() };
                 for &(key, rule) in &spec.undeclared {
-                    let tail = self.concat(self.intern(Node::KeyMark), value(rule, last()));
+                    let tail = self.concat(self.intern(Node::KeyMark), value(rule, done.clone()));
                     if self.call(rule) != EMPTY {
                         keys.push(self.concat(self.call_of(key), tail));
                     }

@@ -234,6 +234,37 @@ impl Store {
         Some(false)
     }
 
+    /// All words of a regular expression if there are at most `most`, in no particular order.
+    ///
+    /// Every live path ends in a word of its own, so that either the paths become too many or they all come to an end.
+    pub(crate) fn few_words(&self, e: ExprId, most: usize) -> Option<Vec<Vec<u8>>> {
+        let mut words = Vec::new();
+        let mut paths = vec![(Vec::new(), e)];
+        while !paths.is_empty() {
+            let mut next = Vec::new();
+            for (word, state) in paths {
+                if self.nullable(state) {
+                    words.push(word.clone());
+                }
+                for edge in self.row(state).edges.iter().filter(|edge| self.alive(edge.to)) {
+                    if words.len() + next.len() + usize::from(edge.hi - edge.lo) > most {
+                        return None;
+                    }
+                    for b in edge.lo..=edge.hi {
+                        let mut longer = word.clone();
+                        longer.push(b);
+                        next.push((longer, edge.to));
+                    }
+                }
+            }
+            if words.len() + next.len() > most {
+                return None;
+            }
+            paths = next;
+        }
+        Some(words)
+    }
+
     /// The same masks as `e`, in fewer variants: counters that no token can reach are let go.
     pub(crate) fn clamp(&self, e: ExprId) -> ExprId {
         let far = |count: u32| if count > self.horizon { UNBOUNDED } else { count };

@@ -431,6 +431,12 @@ impl Store {
         }
         flat.sort_unstable();
         flat.dedup();
+        // Alternatives that all begin by telling of a key tell of it once.
+        if flat.len() > 1 && flat.iter().all(|&e| self.marks_key(e)) {
+            let rests: Vec<ExprId> = flat.iter().map(|&e| self.after_mark(e)).collect();
+            let rest = self.union(rests);
+            return self.concat(self.intern(Node::KeyMark), rest);
+        }
         if flat.len() > 1 {
             if flat.contains(&self.all) {
                 return self.all;

@@ -21,7 +21,10 @@ use crate::error::Error;
 /// An object ready to be emitted: its demands by key.
 #[derive(Debug)]
 struct PlannedObject {
+    /// Key, demands, and whether it is required.
     declared: Vec<(Rc<str>, Demands, bool)>,
+    /// How many of them are in the schema's order; the others are all the undeclared keys that there can be.
+    ordered: usize,
     /// Texts of undeclared keys, and what their values have to satisfy.
     undeclared: Vec<(ExprId, Demands)>,
     lo: u32,
@@ -35,6 +38,9 @@ struct PlannedArray {
     lo: u32,
     hi: u32,
 }
+
+/// Up to so many possible undeclared keys are enumerated.
+const FEW_KEYS: usize = 128;
 
 /// A value position.
 #[derive(Debug, Default)]
@@ -273,8 +279,19 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 return Ok(None);
             }
         }
-        let undeclared = self.plan_undeclared(objects, &keys, &names)?;
-        Ok(Some(PlannedObject { declared, undeclared, lo: objects.lo, hi: objects.hi }))
+        let ordered = if self.options().any_order { 0 } else { declared.len() };
+        let mut undeclared = Vec::new();
+        for (content, demands) in self.plan_undeclared(objects, &keys, &names)? {
+            // A few possible keys are as good as declared ones, and it is known when they run out.
+            match store.few_words(content, FEW_KEYS) {
+                Some(words) => {
+                    let words = words.into_iter().map(|w| String::from_utf8_lossy(&w).into_owned());
+                    declared.extend(words.map(|w| (w.into(), demands.clone(), false)));
+                }
+                None => undeclared.push((content, demands)),
+            }
+        }
+        Ok(Some(PlannedObject { declared, ordered, undeclared, lo: objects.lo, hi: objects.hi }))
     }
 
     /// Undeclared keys, divided by which of the patterns they match.
@@ -444,10 +461,12 @@ impl<'r, 'a> Emitter<'r, 'a> {
             return EMPTY;
         }
         let mut declared = Vec::new();
-        for (key, demands, required) in &object.declared {
+        let mut ordered = 0;
+        for (i, (key, demands, required)) in object.declared.iter().enumerate() {
             if self.is_alive(demands) {
                 let value = self.rule(demands);
                 declared.push(Declared { key: spelled(key), value, required: *required });
+                ordered += u32::from(i < object.ordered);
             }
         }
         let mut undeclared = Vec::new();
@@ -459,8 +478,8 @@ impl<'r, 'a> Emitter<'r, 'a> {
         }
         let spec = MembersSpec {
             declared: declared.into(),
+            ordered,
             undeclared: undeclared.into(),
-            any_order: self.options().any_order,
             layout: self.layout,
         };
         self.store.object(spec, object.lo, object.hi)
@@ -492,8 +511,8 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 let n = declared.len() as u32;
                 let spec = MembersSpec {
                     declared: declared.into(),
+                    ordered: if self.options().any_order { 0 } else { n },
                     undeclared: Box::default(),
-                    any_order: self.options().any_order,
                     layout: self.layout,
                 };
                 store.object(spec, n, n)

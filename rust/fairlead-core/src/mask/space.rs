@@ -10,16 +10,59 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use smallvec::SmallVec;
 
-use super::entry::{ExitsId, MaskEntry, NO_EXITS, clear_bits, set_bits};
+use super::entry::{ExitsId, KeyEvent, MaskEntry, NO_EXITS, clear_bits, set_bits};
 use super::text::TextMasks;
-use super::walk::{Found, walk};
-use crate::automata::{ExprId, Node, Slice, Spelling, Stack, Store, Top, UNBOUNDED};
+use super::walk::{Calls, Found, walk};
+use crate::automata::{EMPTY, EPS, ExprId, Node, Slice, Spelling, Stack, Store, Top, UNBOUNDED};
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
 /// More tokens than this are kept as a bitmask of their own.
 const DENSE: usize = 1500;
 /// Nodes below a set of exits up to which its tails are merged into a trie of their own.
 const MERGED: usize = 1 << 16;
+
+/// The start of a token as a set of exits.
+const AT_ROOT: ExitsId = 1;
+
+/// A mask being put together.
+#[derive(Default)]
+struct Mask {
+    base: Option<Arc<[u32]>>,
+    removed: Vec<u32>,
+    tokens: Vec<u32>,
+    exits: Vec<u32>,
+    events: Vec<KeyEvent>,
+}
+
+impl Mask {
+    /// Adds an entry's tokens, and those of its events that are asked for.
+    fn add(&mut self, entry: &MaskEntry, words: usize, keep: impl Fn(&KeyEvent) -> bool) {
+        match (&self.base, &entry.base) {
+            (_, None) => {}
+            (None, Some(base)) => {
+                self.removed = entry.removed.to_vec();
+                self.base = Some(Arc::clone(base));
+            }
+            (Some(mine), Some(base)) => {
+                let (mut row, mut other) = (mine.to_vec(), base.to_vec());
+                row.resize(words, 0);
+                clear_bits(&mut row, &self.removed);
+                clear_bits(&mut other, &entry.removed);
+                row.iter_mut().zip(&other).for_each(|(a, b)| *a |= b);
+                (self.base, self.removed) = (Some(row.into()), Vec::new());
+            }
+        }
+        self.tokens.extend_from_slice(&entry.tokens);
+        self.events.extend(entry.events.iter().filter(|e| keep(e)).cloned());
+    }
+
+    fn tidy(&mut self) {
+        self.exits.sort_unstable();
+        self.exits.dedup();
+        self.tokens.sort_unstable();
+        self.tokens.dedup();
+    }
+}
 
 #[derive(Debug)]
 struct Exits {
@@ -37,7 +80,7 @@ pub(crate) struct Space {
     pub(crate) store: Store,
     text: Arc<OnceLock<TextMasks>>,
     entries: boxcar::Vec<MaskEntry>,
-    after: papaya::HashMap<(ExitsId, ExprId), u32, foldhash::fast::FixedState>,
+    after: papaya::HashMap<(ExitsId, ExprId, bool), u32, foldhash::fast::FixedState>,
     exits: boxcar::Vec<Exits>,
     exits_of: papaya::HashMap<Box<[u32]>, ExitsId, foldhash::fast::FixedState>,
     /// Masks are worked out anew each time, for tests.
@@ -67,6 +110,7 @@ impl Space {
             uncached,
         };
         space.exits_id(Vec::new());
+        space.exits_id(vec![ROOT]);
         space
     }
 
@@ -96,18 +140,27 @@ impl Space {
 
     fn keep(&self, found: Found, base: Option<Arc<[u32]>>) -> u32 {
         let Found { tokens, exits, events } = found;
-        let exits = self.exits_id(exits);
-        let (base, tokens) = if tokens.len() > DENSE {
+        self.store_mask(Mask { base, tokens, exits, events, ..Mask::default() })
+    }
+
+    fn store_mask(&self, mask: Mask) -> u32 {
+        let Mask { mut base, mut removed, mut tokens, exits, events } = mask;
+        if tokens.len() > DENSE {
             let mut row = base.map_or_else(|| vec![0u32; self.vocab.words()], |b| b.to_vec());
+            clear_bits(&mut row, &removed);
             set_bits(&mut row, &tokens);
             self.store.charge(row.len() * 4);
-            (Some(row.into()), Vec::new())
-        } else {
-            (base, tokens)
-        };
-        self.store.charge(size_of::<MaskEntry>() + tokens.len() * 4 + events.len() * 48);
-        let removed = Box::default();
-        self.entries.push(MaskEntry { base, removed, tokens: tokens.into(), exits, events: events.into() }) as u32
+            (base, removed, tokens) = (Some(row.into()), Vec::new(), Vec::new());
+        }
+        let exits = self.exits_id(exits);
+        self.store.charge(size_of::<MaskEntry>() + (tokens.len() + removed.len()) * 4 + events.len() * 48);
+        self.entries.push(MaskEntry {
+            base,
+            removed: removed.into(),
+            tokens: tokens.into(),
+            exits,
+            events: events.into(),
+        }) as u32
     }
 
     /// The entry of a free string, any text but the rest of some literals: the one entry of all free strings, less
@@ -167,68 +220,108 @@ impl Space {
     fn first(&self, frame: ExprId) -> u32 {
         let known = self.store.frame(frame);
         if self.uncached {
-            return self.keep(walk(&self.store, &self.vocab.trie, &self.vocab.trie, &[ROOT], frame), None);
+            return self.walked(AT_ROOT, frame);
         }
         if known.mask_frame != frame {
             return self.first(known.mask_frame);
         }
-        *known.mask.get_or_init(|| {
-            if let Node::Text(state) = self.store.node(frame)
-                && state.spelling == Spelling::Raw
-            {
-                let text = self.text();
-                if state.lo == 0
-                    && state.hi == UNBOUNDED
-                    && let Some(excluded) = self.store.free_but(state.content)
-                {
-                    return self.keep_free_text(excluded);
-                }
-                if state.content == self.store.any {
-                    let (tokens, exits) = text.others(state.lo, state.hi);
-                    let found = Found { tokens, exits, events: Vec::new() };
-                    return self.keep(found, Some(text.plain(state.hi).clone()));
-                }
-                if self.store.takes_any_prefix(state.content) {
-                    let found = walk(&self.store, &self.vocab.trie, &text.rest, &[ROOT], frame);
-                    return self.keep(found, Some(text.plain(state.hi).clone()));
-                }
-            }
-            self.keep(walk(&self.store, &self.vocab.trie, &self.vocab.trie, &[ROOT], frame), None)
-        })
+        *known.mask.get_or_init(|| self.work_out(AT_ROOT, frame, false))
     }
 
-    /// The entry of a frame that is returned to at a set of trie nodes.
-    fn next(&self, exits: ExitsId, frame: ExprId) -> u32 {
-        let frame = if self.uncached { frame } else { self.store.frame(frame).mask_frame };
+    /// The entry of a frame that is returned to at a set of trie nodes; with `entered`, of a rule's body that is
+    /// entered there, and so cannot be left before a byte is written.
+    fn next(&self, exits: ExitsId, frame: ExprId, entered: bool) -> u32 {
+        if self.uncached {
+            return self.walked(exits, frame);
+        }
+        let frame = self.store.frame(frame).mask_frame;
+        let entered = entered && self.store.nullable(frame);
+        if exits == AT_ROOT && !entered {
+            return self.first(frame);
+        }
         let map = self.after.pin();
-        if !self.uncached
-            && let Some(&entry) = map.get(&(exits, frame))
+        if let Some(&entry) = map.get(&(exits, frame, entered)) {
+            return entry;
+        }
+        let entry = match &self.exits[exits as usize].lacking {
+            Some((wider, gone)) => self.keep_less(self.next(*wider, frame, entered), gone),
+            None => self.work_out(exits, frame, entered),
+        };
+        map.insert((exits, frame, entered), entry);
+        entry
+    }
+
+    /// Everything by one walk, with nothing remembered: what the other ways are held against.
+    fn walked(&self, exits: ExitsId, frame: ExprId) -> u32 {
+        let (main, nodes) = (&self.vocab.trie, &self.exits[exits as usize].nodes);
+        self.keep(walk(&self.store, main, main, nodes, frame, Calls::Followed), None)
+    }
+
+    /// An entry, worked out from the frame's own bytes by a walk, and from the entries of the rules that it may call.
+    fn work_out(&self, exits: ExitsId, frame: ExprId, entered: bool) -> u32 {
+        if exits == AT_ROOT
+            && let Node::Text(state) = self.store.node(frame)
+            && state.spelling == Spelling::Raw
         {
-            return entry;
+            let text = self.text();
+            if state.lo == 0
+                && state.hi == UNBOUNDED
+                && let Some(excluded) = self.store.free_but(state.content)
+            {
+                return self.keep_free_text(excluded);
+            }
+            if state.content == self.store.any {
+                let (tokens, exits) = text.others(state.lo, state.hi);
+                let found = Found { tokens, exits, events: Vec::new() };
+                return self.keep(found, Some(text.plain(state.hi).clone()));
+            }
+            if state.hi == UNBOUNDED && self.store.takes_any_prefix(state.content) {
+                let found = walk(&self.store, &self.vocab.trie, &text.rest, &[ROOT], frame, Calls::Left);
+                return self.keep(found, Some(text.plain(state.hi).clone()));
+            }
         }
-        let set = &self.exits[exits as usize];
-        let main = &self.vocab.trie;
-        if let Some((wider, gone)) = set.lacking.as_ref().filter(|_| !self.uncached) {
-            let entry = self.keep_less(self.next(*wider, frame), gone);
-            map.insert((exits, frame), entry);
-            return entry;
+        let mut mask = Mask::default();
+        let Found { tokens, exits: left, events } = self.walk_from(exits, frame);
+        (mask.tokens, mask.exits, mask.events) = (tokens, left, events);
+        let inner = self.store.after_mark(frame);
+        for (rule, rest) in self.store.calls(inner) {
+            let body = self.store.body(rule);
+            if body == EMPTY || rest == EMPTY {
+                continue;
+            }
+            // Objects inside the rule have seen no key yet; those of `rest` are the frame's own.
+            let entry = self.entry(self.next(exits, body, true));
+            mask.add(entry, self.vocab.words(), |e| e.again);
+            if rest == EPS {
+                mask.exits.extend_from_slice(&self.exits[entry.exits as usize].nodes);
+            } else if entry.exits != NO_EXITS {
+                let entry = self.entry(self.next(entry.exits, rest, false));
+                mask.add(entry, self.vocab.words(), |_| true);
+                mask.exits.extend_from_slice(&self.exits[entry.exits as usize].nodes);
+            }
         }
+        if self.store.nullable(inner) && !entered {
+            mask.exits.extend_from_slice(&self.exits[exits as usize].nodes);
+        }
+        mask.tidy();
+        self.store_mask(mask)
+    }
+
+    /// The tokens that go on with a frame's own bytes.
+    fn walk_from(&self, exits: ExitsId, frame: ExprId) -> Found {
+        let (main, set) = (&self.vocab.trie, &self.exits[exits as usize]);
         let tails = set.tails.get_or_init(|| {
             let size: usize = set.nodes.iter().map(|&n| main.below(n)).sum();
-            let merge = set.nodes.len() > 1 && size <= MERGED && !self.uncached;
-            merge.then(|| {
+            (set.nodes.len() > 1 && size <= MERGED).then(|| {
                 let tails = main.derive(&set.nodes, |_| true);
                 self.store.charge(tails.len() * 56);
                 tails
             })
         });
-        let found = match tails {
-            Some(tails) => walk(&self.store, main, tails, &[ROOT], frame),
-            None => walk(&self.store, main, main, &set.nodes, frame),
-        };
-        let entry = self.keep(found, None);
-        map.insert((exits, frame), entry);
-        entry
+        match tails {
+            Some(tails) => walk(&self.store, main, tails, &[ROOT], frame, Calls::Left),
+            None => walk(&self.store, main, main, &set.nodes, frame, Calls::Left),
+        }
     }
 
     /// The entries whose union is the mask of a stack.
@@ -242,7 +335,7 @@ impl Space {
         for top in tops {
             let entry = match exits {
                 None => self.first(top.frame),
-                Some(exits) => self.next(exits, top.frame),
+                Some(exits) => self.next(exits, top.frame, false),
             };
             parts.push(Part { entry, extra: top.extra });
             let exits = self.entries[entry as usize].exits;

@@ -95,7 +95,7 @@ impl Walk<'_> {
                 let origins = self.origins(&child).to_vec();
                 self.found.exits.extend(origins);
             }
-            if !leaf {
+            if !leaf && top.frame != EPS {
                 self.visit(child, &tops);
             }
         }
@@ -137,21 +137,41 @@ fn covers(bulk: Bulk, shape: crate::vocab::Shape) -> bool {
         && (shape.chars < 255 || bulk.chars == u32::MAX)
 }
 
+/// What a walk does with the rules that its frame may call right at the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Calls {
+    /// They are followed like everything else.
+    Followed,
+    /// They are left to the caller, and so is a frame that is complete at the start.
+    Left,
+}
+
 /// Walks `trie` from `starts` with `frame` on top of an unknown stack. `trie` is the vocabulary's or derived of it.
-pub(super) fn walk(store: &Store, main: &Trie, trie: &Trie, starts: &[u32], frame: ExprId) -> Found {
+pub(super) fn walk(store: &Store, main: &Trie, trie: &Trie, starts: &[u32], frame: ExprId, calls: Calls) -> Found {
     let mut walk = Walk { store, main, trie, stack: Stack::new(), found: Found::default() };
     let marked = store.marks_key(frame);
-    let top =
-        Top { frame: if marked { store.after_mark(frame) } else { frame }, extra: u32::from(marked), link: Link::BASE };
+    let inner = if marked { store.after_mark(frame) } else { frame };
+    let top = Top { frame: inner, extra: u32::from(marked), link: Link::BASE };
     for &start in starts {
         let at = walk.origins(&start).to_vec();
         if marked {
             walk.found.events.extend(at.iter().map(|&node| KeyEvent::new(&main.path(node), node, false)));
         }
-        if store.nullable(top.frame) {
+        if calls == Calls::Left {
+            let (bytes, nodes) = trie.children(start);
+            for edge in &store.row(inner).edges {
+                let from = bytes.partition_point(|&b| b < edge.lo);
+                let to = from + bytes[from..].partition_point(|&b| b <= edge.hi);
+                if to > from && store.alive(edge.to) {
+                    walk.replace(Top { frame: edge.to, ..top }, &nodes[from..to]);
+                }
+            }
+            continue;
+        }
+        if store.nullable(inner) {
             walk.found.exits.extend_from_slice(&at);
         }
-        if top.frame != EPS {
+        if inner != EPS {
             let mut tops = Tops::new();
             tops.push(top);
             walk.visit(start, &tops);

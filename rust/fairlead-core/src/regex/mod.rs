@@ -46,7 +46,7 @@ pub fn compile(store: &Store, pattern: &str, dialect: Dialect, limits: &Limits) 
     if pattern.len() > limits.max_source_bytes {
         return Err(Error::limit(format!("the pattern has more than {} bytes", limits.max_source_bytes)));
     }
-    refuse_look_around(pattern)?;
+    refuse_irregular(pattern, dialect)?;
     let (text, offsets) = match dialect {
         Dialect::Whole => (pattern.to_owned(), None),
         Dialect::Search => {
@@ -88,30 +88,46 @@ fn parse_error(pattern: &str, error: &regex_syntax::Error, place: impl Fn(usize)
     Error::grammar(format!("the pattern {pattern:?} cannot be used: {message}")).at_offset(place(span.start.offset))
 }
 
-/// `regex-syntax` refuses these too; this tells which, and why.
-fn refuse_look_around(pattern: &str) -> Result<(), Error> {
+/// Refuses what `regex-syntax` refuses too, but with the reason, and possessive quantifiers, which it would read as
+/// something else.
+fn refuse_irregular(pattern: &str, dialect: Dialect) -> Result<(), Error> {
     let bytes = pattern.as_bytes();
-    let mut in_class = false;
+    let fail = |what: &str, at: usize| Err(Error::grammar(format!("{what}: {pattern:?}")).at_offset(at));
+    let mut class_start = None;
+    let mut quantified = false;
     let mut at = 0;
     while at < bytes.len() {
+        let was_quantified = std::mem::take(&mut quantified);
         match bytes[at] {
             b'\\' => {
                 let next = bytes.get(at + 1).copied().unwrap_or(0);
-                if !in_class && (next.is_ascii_digit() && next != b'0' || next == b'k') {
-                    let what = "back-references are not regular and cannot be used in a constraint";
-                    return Err(Error::grammar(format!("{what}: {pattern:?}")).at_offset(at));
+                if class_start.is_none() {
+                    if next.is_ascii_digit() && next != b'0' || next == b'k' {
+                        return fail("back-references are not regular and cannot be used in a constraint", at);
+                    }
+                    if next == b'b' || next == b'B' {
+                        return fail("word boundaries are not supported in a constraint", at);
+                    }
                 }
                 at += 1;
             }
-            b'[' => in_class = true,
-            b']' => in_class = false,
-            b'(' if !in_class => {
+            b'[' if class_start.is_none() => {
+                class_start = Some(at + 1 + usize::from(bytes.get(at + 1) == Some(&b'^')));
+            }
+            // Right after the opening, Python and Rust take the bracket as a member.
+            b']' if class_start.is_some_and(|start| dialect == Dialect::Search || at > start) => class_start = None,
+            _ if class_start.is_some() => {}
+            b'(' => {
                 let rest = &pattern[at..];
                 if ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|look| rest.starts_with(look)) {
-                    let what = "look-around assertions are not supported in a constraint";
-                    return Err(Error::grammar(format!("{what}: {pattern:?}")).at_offset(at));
+                    return fail("look-around assertions are not supported in a constraint", at);
+                }
+                if rest.starts_with("(?>") {
+                    return fail("atomic groups are not supported in a constraint", at);
                 }
             }
+            b'+' if was_quantified => return fail("possessive quantifiers are not supported in a constraint", at),
+            b'*' | b'+' | b'?' | b'}' => quantified = !was_quantified,
             _ => {}
         }
         at += 1;
@@ -139,8 +155,8 @@ impl Builder<'_> {
             HirKind::Look(Look::Start) => Anchored { at: [EMPTY, EMPTY, EPS, EMPTY] },
             HirKind::Look(Look::End) => Anchored { at: [EMPTY, EPS, EMPTY, EMPTY] },
             HirKind::Look(_) => {
-                let what = "word boundaries and line anchors are not supported in a constraint";
-                return Err(Error::grammar(what));
+                let what = "line anchors such as those of (?m) are not supported in a constraint";
+                return Err(Error::grammar(what).at_offset(0));
             }
             HirKind::Capture(capture) => self.build(&capture.sub)?,
             HirKind::Concat(parts) => {
@@ -197,8 +213,22 @@ impl Builder<'_> {
         if rest.iter().all(|&e| e == EMPTY) {
             return Self::plain(store.repeat(free, min, max));
         }
-        // Only the first and the last turn can touch the ends of the text, unless turns are empty, which adds nothing.
+        // Only the first and the last turn that write something can touch the ends of the text.
         let mut options = Vec::new();
+        // Turns that are an assertion and nothing else count as turns: beside one of them no minimum remains.
+        let assertion = |i: usize| {
+            let mut at = [EMPTY; 4];
+            at[i] = if store.nullable(body.at[i]) { EPS } else { EMPTY };
+            Anchored { at }
+        };
+        let fewer = |n: u32| Self::plain(store.repeat(free, 0, if max == UNBOUNDED { max } else { max - n }));
+        if min >= 1 && max >= 2 {
+            let (start, end) = (assertion(2), assertion(1));
+            options.push(self.then(start, fewer(1)));
+            options.push(self.then(fewer(1), end));
+            options.push(self.then(start, self.then(fewer(2), body)));
+            options.push(self.then(body, self.then(fewer(2), end)));
+        }
         if min == 0 {
             options.push(Self::plain(EPS));
         }
