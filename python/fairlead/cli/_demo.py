@@ -62,6 +62,8 @@ def run_demo(
 
             folder = str(tiny_model_dir())
         loaded = load_model(folder, "cpu", console)
+        # So small a model is slower on several threads than on one.
+        _on_one_thread()
         what = "a tiny Llama with random weights: it babbles, the schema holds"
     else:
         loaded = load_model(model, device, console)
@@ -90,6 +92,12 @@ def run_demo(
     reply = stream.message
     _show(console, reply)
     return _judge(console, reply, schema)
+
+
+def _on_one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def quiet_if_there() -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from fairlead.errors import ConfigurationError, ModelError
 
@@ -47,7 +48,7 @@ def load_model(name: str, device: str | None, console: Console) -> TransformersM
         from fairlead.models import TransformersModel
 
         with quiet():
-            status.update(f"loading {name}")
+            status.update(f"loading {escape(name)}")
             return TransformersModel(name, device_map=device)
 
 

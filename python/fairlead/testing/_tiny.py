@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,12 @@ def tiny_model_dir(path: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _cache_dir() -> Path:
-    digest = hashlib.sha256(f"{_VERSION}{_TEMPLATE}{_TEXT}".encode()).hexdigest()[:12]
+    # Another major version of Transformers may not read what this one writes.
+    try:
+        major = version("transformers").partition(".")[0]
+    except PackageNotFoundError:
+        major = ""
+    digest = hashlib.sha256(f"{_VERSION}/{major}/{_TEMPLATE}{_TEXT}".encode()).hexdigest()[:12]
     bases = [os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"), tempfile.gettempdir()]
     for base in bases:
         folder = Path(base) / "fairlead"
