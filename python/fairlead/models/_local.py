@@ -56,12 +56,25 @@ class LocalRequest:
 
     def is_sentence(self, text: str) -> bool:
         """Whether a text is all that the constraint asks for."""
+        return self.sentence_check()(text)
+
+    def sentence_check(self) -> Callable[[str], bool]:
+        """``is_sentence`` for texts that each continue the one before: what was read isn't read again."""
         if self.compiled is None:
-            return True
+            return lambda text: True
         from fairlead._core import GrammarMatcher
 
-        matcher = GrammarMatcher(self.compiled)
-        return bool(matcher.accept_string(text) and matcher.is_completed())
+        matcher = GrammarMatcher(self.compiled, max_rollback_tokens=0)
+        read = 0
+        alive = True
+
+        def check(text: str) -> bool:
+            nonlocal read, alive
+            alive = alive and bool(matcher.accept_string(text[read:]))
+            read = len(text)
+            return alive and bool(matcher.is_completed())
+
+        return check
 
 
 class LocalModel(Model):
@@ -185,7 +198,7 @@ class LocalModel(Model):
 
     def _new_output(self, request: LocalRequest, emit: Callable[[str], None]) -> Output:
         inside = request.stop_inside_constraint or request.compiled is None
-        stops = StopFilter(request.stop_sequences, None if inside else request.is_sentence)
+        stops = StopFilter(request.stop_sequences, None if inside else request.sentence_check())
         info = self.tokenizer_info
         decoder = TextDecoder(self._decode) if info is None else ByteDecoder(info)
         ends = set(self._end_tokens(request.options))
