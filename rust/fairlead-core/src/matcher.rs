@@ -1,12 +1,14 @@
 //! A matcher: one text being written under a grammar.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use smallvec::smallvec;
 
-use crate::automata::{EPS, ExprId, Height, Keys, Link, Stack, Top, Tops};
+use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, Top, Tops};
 use crate::compile::CompiledGrammar;
 use crate::mask::{KeyEvent, Parts, Space, decoded, opening_quote};
+use crate::vocab::ROOT;
 
 /// How much text is looked ahead for at once; a schema may force any amount.
 pub const MAX_FORCED: usize = 4096;
@@ -44,12 +46,32 @@ pub struct GrammarMatcher {
     ends_by_itself: bool,
 }
 
+/// The text of the inside of a JSON string; `None` if it ends inside a character or an escape.
+fn whole_text(raw: &[u8]) -> Option<Box<[u8]>> {
+    if std::str::from_utf8(raw).is_err() {
+        return None;
+    }
+    let quoted = [b"\"", raw, b"\""].concat();
+    serde_json::from_slice::<String>(&quoted).ok().map(|s| s.into_bytes().into())
+}
+
 struct Seen<'a> {
     text: &'a [u8],
     seen: &'a mut Vec<SeenKey>,
 }
 
 impl Seen<'_> {
+    /// How many keys of an object begin like this.
+    fn count(seen: &[SeenKey], mut at: u32, prefix: &[u8]) -> usize {
+        let mut count = 0;
+        while at != 0 {
+            let entry = &seen[at as usize - 1];
+            count += usize::from(entry.key.starts_with(prefix));
+            at = entry.before;
+        }
+        count
+    }
+
     fn has(seen: &[SeenKey], mut at: u32, key: &[u8]) -> bool {
         while at != 0 {
             let entry = &seen[at as usize - 1];
@@ -156,12 +178,45 @@ impl GrammarMatcher {
             self.text.push(b);
             let mut keys = Seen { text: &self.text, seen: &mut self.seen };
             let next = self.stack.step(&self.space.store, &self.tops, b, &mut keys);
-            if next.is_empty() {
+            self.tops = next;
+            if !self.seen.is_empty() && self.space.store.scarce_keys.load(Ordering::Relaxed) {
+                let tops = std::mem::take(&mut self.tops);
+                self.tops = tops.into_iter().filter(|top| !self.keys_ran_out(*top, self.text.len())).collect();
+            }
+            if self.tops.is_empty() {
                 return false;
             }
-            self.tops = next;
         }
         true
+    }
+
+    /// Whether a top is an undeclared key of which only keys that the object has already can be made.
+    fn keys_ran_out(&self, top: Top, at: usize) -> bool {
+        let store = &self.space.store;
+        let Node::Text(state) = store.node(top.frame) else { return false };
+        if !store.is_scarce(top.frame) {
+            return false;
+        }
+        let (owners, based) = self.stack.under(top.link);
+        if based || owners.is_empty() || owners.iter().any(|o| o.extra == 0 || !store.marks_key(o.frame)) {
+            return false;
+        }
+        let text = &self.text[..at];
+        let raw = opening_quote(text).map_or(&[][..], |quote| &text[quote + 1..]);
+        let Some(prefix) = whole_text(raw).filter(|_| state.spelling == Spelling::Raw) else {
+            // Inside a character: it lives if one of the ways to finish it does.
+            return store.row(top.frame).edges.iter().all(|edge| {
+                (edge.lo..=edge.hi).all(|b| {
+                    let mut matcher = self.clone();
+                    matcher.tops = smallvec![top];
+                    !matcher.advance(&[b])
+                })
+            });
+        };
+        owners.iter().all(|owner| {
+            let used = Seen::count(&self.seen, owner.extra, &prefix);
+            used > 0 && store.few_words(state.content, used).is_some()
+        })
     }
 
     fn end_by_itself(&mut self) {
@@ -247,7 +302,10 @@ impl GrammarMatcher {
             let space = Arc::clone(&self.space);
             let parts = space.parts(&self.stack, &self.tops);
             space.emit(&parts, row);
-            self.clear_repeated_keys(&space, &parts, row);
+            if !self.seen.is_empty() || parts.iter().any(|p| !space.entry(p.entry).events.is_empty()) {
+                self.clear_repeated_keys(&space, &parts, row);
+                self.clear_exhausted_keys(&space, row);
+            }
         }
         if self.terminated || self.is_completed() {
             for &id in self.space.vocab.stop_ids() {
@@ -304,7 +362,7 @@ impl GrammarMatcher {
         if self.terminated {
             return "refused: the text is terminated".to_owned();
         }
-        let Some(bytes) = vocab.bytes(id) else {
+        let Some(bytes) = vocab.bytes(id).filter(|b| !b.is_empty()) else {
             return "refused: a special token or an unused id is never part of a text".to_owned();
         };
         let token = bytes.escape_ascii();
@@ -378,7 +436,7 @@ impl GrammarMatcher {
                 continue;
             }
             let begun = self.key_begun();
-            for event in &entry.events {
+            for event in entry.events.iter() {
                 if event.again || (part.extra != 0 && self.may_repeat(event, part.extra, begun.as_deref())) {
                     for &token in space.vocab.trie.all_tokens(event.node) {
                         let (word, bit) = (token as usize / 32, 1 << (token % 32));
@@ -387,6 +445,32 @@ impl GrammarMatcher {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// Where undeclared keys can run out, tokens after which only keys that the object has could be written are taken
+    /// out: those on the way to one of these keys, and those whose spelling hides where the key stands.
+    fn clear_exhausted_keys(&mut self, space: &Space, row: &mut [u32]) {
+        if self.seen.is_empty() || !space.store.scarce_keys.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut suspects = space.text().awkward.clone();
+        let begun = self.key_begun().unwrap_or_default();
+        let prefix = decoded(&begun);
+        let trie = &space.vocab.trie;
+        for seen in &self.seen {
+            let Some(rest) = seen.key.strip_prefix(&*prefix) else { continue };
+            let mut node = Some(ROOT);
+            for &b in rest {
+                node = node.and_then(|n| trie.child(n, b));
+                suspects.extend(node.into_iter().flat_map(|n| trie.own_tokens(n)));
+            }
+        }
+        for token in suspects {
+            let (word, bit) = (token as usize / 32, 1 << (token % 32));
+            if row[word] & bit != 0 && !self.allows(token) {
+                row[word] &= !bit;
             }
         }
     }

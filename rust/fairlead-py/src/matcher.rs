@@ -188,7 +188,7 @@ pub(crate) fn fill_batch(
         }
         jobs.push((index, matcher));
     }
-    let words = jobs.first().map_or(0, |(_, m)| m.words);
+    let Some(words) = jobs.first().map(|(_, m)| m.words) else { return Ok(()) };
     if jobs.iter().any(|(_, m)| m.words != words) {
         return Err(PyValueError::new_err("the matchers of a batch must share one vocabulary size"));
     }

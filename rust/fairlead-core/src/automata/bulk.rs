@@ -67,6 +67,14 @@ impl Store {
         }
     }
 
+    /// Whether the text of a key is of a kind that may run out of new ones.
+    pub(crate) fn is_scarce(&self, text: ExprId) -> bool {
+        match self.node(text) {
+            Node::Text(state) => !self.takes_any_prefix(state.content),
+            _ => false,
+        }
+    }
+
     /// The rests of the literals of a slice.
     pub(crate) fn entries_of(&self, slice: Slice) -> Vec<&[u8]> {
         let entries = &self.table(slice.table).entries[slice.lo as usize..slice.hi as usize];

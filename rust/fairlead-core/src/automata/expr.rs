@@ -75,6 +75,8 @@ pub(crate) enum Node {
     Number(NumberState),
     /// The rest of an object, closing brace included.
     Members(MembersState),
+    /// A member after its key: the colon, a value of the rule, and the rest of the object.
+    Value(RuleId, MembersState),
     /// The rest of an array, closing bracket included.
     Elements(ElementsState),
     /// No text: tells the stack that an undeclared key has just been completed.
@@ -116,6 +118,8 @@ pub(crate) struct Slot {
     pub(crate) flags: Flags,
     /// Whether anything can still be completed: 0 not known, 1 yes, 2 no. Only `BOOLEAN` expressions need it.
     pub(crate) alive: std::sync::atomic::AtomicU8,
+    /// What members and elements unfold to.
+    pub(crate) unfolded: OnceLock<ExprId>,
     pub(crate) row: OnceLock<Box<Row>>,
     pub(crate) frame: OnceLock<Box<super::frame::Frame>>,
 }

@@ -127,15 +127,8 @@ impl Store {
         let held_back = open[..free].iter().filter(needed).count() > 0;
         let extra = !spec.undeclared.is_empty();
         let value = |rule: RuleId, done: Done| {
-            let rest = self.intern(Node::Members(MembersState {
-                spec: state.spec,
-                done,
-                first: false,
-                lo: state.lo.saturating_sub(1),
-                hi: one_less(state.hi),
-            }));
-            let value = self.concat(self.call(rule), rest);
-            self.sequence(&[layout.before_colon, self.byte(b':'), layout.after_colon, value])
+            let (lo, hi) = (state.lo.saturating_sub(1), one_less(state.hi));
+            self.intern(Node::Value(rule, MembersState { spec: state.spec, done, first: false, lo, hi }))
         };
         let mut keys = Vec::new();
         if state.hi > 0 {
@@ -168,6 +161,14 @@ impl Store {
         }
         let closed = if state.lo == 0 && required == 0 { self.byte(b'}') } else { EMPTY };
         self.close_or_go_on(&layout, state.first, closed, self.union(keys))
+    }
+
+    /// The colon and the value after a key, and then the rest.
+    pub(super) fn unfold_value(&self, rule: RuleId, rest: &MembersState) -> ExprId {
+        let layout = self.members_spec(rest.spec).layout;
+        let rest = self.intern(Node::Members(rest.clone()));
+        let value = self.concat(self.call(rule), rest);
+        self.sequence(&[layout.before_colon, self.byte(b':'), layout.after_colon, value])
     }
 
     /// What objects and arrays share: the closing bracket, or a comma unless it is the first, and then more.

@@ -160,8 +160,7 @@ impl Store {
             }
             Node::Text(state) => self.derive_text(state),
             Node::Number(state) => self.derive_number(state),
-            Node::Members(state) => self.row(self.unfold_members(state)).edges.to_vec(),
-            Node::Elements(state) => self.row(self.unfold_elements(state)).edges.to_vec(),
+            Node::Members(_) | Node::Value(..) | Node::Elements(_) => self.row(self.unfold(e)).edges.to_vec(),
         }
     }
 

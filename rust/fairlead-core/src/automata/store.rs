@@ -4,7 +4,7 @@
 //! matchers keep theirs through an `Arc`, new ones begin in a fresh one, with identical results.
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use foldhash::fast::FixedState;
@@ -63,6 +63,8 @@ pub struct Store {
     pub(crate) known_lengths: papaya::HashMap<ExprId, Option<super::lengths::Lengths>>,
     pub(crate) moves: boxcar::Vec<Box<[super::frame::Move]>>,
     bytes: AtomicUsize,
+    /// Whether some object's undeclared keys can run out, as those of `^[0-9]{3}$` can.
+    pub(crate) scarce_keys: AtomicBool,
     /// The longest token in bytes: counters further than this from their bounds make the same masks.
     pub(crate) horizon: u32,
     pub(crate) any: ExprId,
@@ -90,6 +92,7 @@ impl Store {
             known_lengths: papaya::HashMap::new(),
             moves: boxcar::Vec::new(),
             bytes: AtomicUsize::new(0),
+            scarce_keys: AtomicBool::new(false),
             horizon: horizon.max(4),
             any: EMPTY,
             all: EMPTY,
@@ -147,6 +150,7 @@ impl Store {
                 flags: self.flags_of(&node),
                 node: node.clone(),
                 alive: AtomicU8::new(0),
+                unfolded: OnceLock::new(),
                 row: OnceLock::new(),
                 frame: OnceLock::new(),
             },
@@ -154,7 +158,7 @@ impl Store {
         if new {
             let owned = match &node {
                 Node::Union(v) | Node::Inter(v) => v.len() * 4,
-                Node::Members(m) => m.heap_bytes(),
+                Node::Members(m) | Node::Value(_, m) => m.heap_bytes(),
                 _ => 0,
             };
             self.charge(size_of::<Slot>() + 24 + owned);
@@ -180,7 +184,7 @@ impl Store {
             ),
             Node::Not(e) => Flags::new(!of(e).nullable(), of(e).inherited() | Flags::BOOLEAN),
             Node::Repeat { body, min, .. } => Flags::new(*min == 0 || of(body).nullable(), of(body).inherited()),
-            Node::Call(_) | Node::Members(_) | Node::Elements(_) => Flags::new(false, Flags::CALLS),
+            Node::Call(_) | Node::Members(_) | Node::Value(..) | Node::Elements(_) => Flags::new(false, Flags::CALLS),
             Node::Switch(slice) => {
                 let table = self.table(slice.table);
                 let tails = &table.entries[slice.lo as usize..slice.hi as usize];
@@ -269,6 +273,9 @@ impl Store {
     }
     pub(crate) fn intern_members(&self, spec: MembersSpec) -> u32 {
         self.charge(64 + spec.heap_bytes());
+        if spec.undeclared.iter().any(|&(key, _)| self.is_scarce(self.step(key, b'"'))) {
+            self.scarce_keys.store(true, Ordering::Relaxed);
+        }
         self.members.intern(&spec, |a, b| a == b, || spec.clone()).0
     }
     pub(crate) fn intern_elements(&self, spec: ElementsSpec) -> u32 {
@@ -279,6 +286,16 @@ impl Store {
         self.charge(256);
         self.numbers.intern(&spec, |a, b| a == b, || spec.clone()).0
     }
+    /// What members and elements stand for, one step of it; made once.
+    pub(crate) fn unfold(&self, e: ExprId) -> ExprId {
+        *self.slot(e).unfolded.get_or_init(|| match self.node(e) {
+            Node::Members(state) => self.unfold_members(state),
+            Node::Value(rule, state) => self.unfold_value(*rule, state),
+            Node::Elements(state) => self.unfold_elements(state),
+            _ => e,
+        })
+    }
+
     pub(crate) fn table(&self, id: TableId) -> &Table {
         &self.tables.values[id.0 as usize]
     }

@@ -170,6 +170,22 @@ impl<'a> Documents<'a> {
         place
     }
 
+    /// Refuses a `$schema` that names a known metaschema without the vocabulary of validation: its schemas validate
+    /// nothing that fairlead compiles.
+    pub(super) fn check_dialect(&self, root: &Place<'a>) -> Result<(), Error> {
+        let uri = root.schema.get("$schema").and_then(Value::as_str).unwrap_or("");
+        let Some(vocabulary) = self.named.get(uri).and_then(|meta| meta.schema.get("$vocabulary")) else {
+            return Ok(());
+        };
+        let validates =
+            vocabulary.as_object().is_some_and(|v| v.keys().any(|name| name.ends_with("/vocab/validation")));
+        if validates || Draft::of_uri(uri).is_some() {
+            return Ok(());
+        }
+        let what = format!("the metaschema {uri} leaves out the vocabulary of validation, which is not supported");
+        Err(Error::unsupported("/$schema", "$schema", what))
+    }
+
     /// A schema right below another one.
     pub(super) fn child(&self, parent: &Place<'a>, schema: &'a Value, tail: &str) -> Place<'a> {
         self.places.get(&(std::ptr::from_ref(schema) as usize)).cloned().unwrap_or_else(|| Place {

@@ -476,12 +476,8 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 undeclared.push((key, self.rule(demands)));
             }
         }
-        let spec = MembersSpec {
-            declared: declared.into(),
-            ordered,
-            undeclared: undeclared.into(),
-            layout: self.layout,
-        };
+        let spec =
+            MembersSpec { declared: declared.into(), ordered, undeclared: undeclared.into(), layout: self.layout };
         self.store.object(spec, object.lo, object.hi)
     }
 

@@ -41,6 +41,7 @@ pub(crate) fn lower(store: &Store, text: &str, options: &JsonOptions, limits: &L
     for (uri, value) in &resources {
         documents.add(uri, value, options.draft.unwrap_or(Draft::Unnamed), &format!("{uri}#"));
     }
+    documents.check_dialect(&place)?;
     let mut reader = read::Reader::new(store, options, limits, documents);
     let demands = reader.demand(place);
     emit::Emitter::new(&mut reader).lower(&demands)

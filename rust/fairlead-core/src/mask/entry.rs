@@ -20,7 +20,7 @@ pub(crate) struct MaskEntry {
     /// Where what lies below goes on.
     pub(crate) exits: ExitsId,
     /// Undeclared keys that tokens of this mask complete.
-    pub(crate) events: Box<[KeyEvent]>,
+    pub(crate) events: Arc<[KeyEvent]>,
 }
 
 /// A token, or the beginning of one, that completes an undeclared key of an object.

@@ -31,6 +31,8 @@ struct Mask {
     removed: Vec<u32>,
     tokens: Vec<u32>,
     exits: Vec<u32>,
+    /// Events shared with other masks, and further ones.
+    shared_events: Option<Arc<[KeyEvent]>>,
     events: Vec<KeyEvent>,
 }
 
@@ -53,14 +55,19 @@ impl Mask {
             }
         }
         self.tokens.extend_from_slice(&entry.tokens);
-        self.events.extend(entry.events.iter().filter(|e| keep(e)).cloned());
+        if entry.events.is_empty() {
+            return;
+        }
+        if self.shared_events.is_none() && entry.events.iter().all(&keep) {
+            self.shared_events = Some(Arc::clone(&entry.events));
+        } else {
+            self.events.extend(entry.events.iter().filter(|e| keep(e)).cloned());
+        }
     }
 
     fn tidy(&mut self) {
         self.exits.sort_unstable();
         self.exits.dedup();
-        self.tokens.sort_unstable();
-        self.tokens.dedup();
     }
 }
 
@@ -71,6 +78,8 @@ struct Exits {
     lacking: Option<(ExitsId, Box<[u32]>)>,
     /// The merged trie of what follows; a single node needs none.
     tails: OnceLock<Option<Trie>>,
+    /// The events of keys that are completed at these nodes.
+    events: OnceLock<Arc<[KeyEvent]>>,
 }
 
 /// One epoch of sharing.
@@ -114,7 +123,7 @@ impl Space {
         space
     }
 
-    fn text(&self) -> &TextMasks {
+    pub(crate) fn text(&self) -> &TextMasks {
         self.text.get_or_init(|| TextMasks::new(&self.vocab))
     }
 
@@ -134,7 +143,12 @@ impl Space {
         }
         self.store.charge(64 + nodes.len() * 8);
         *map.get_or_insert_with(nodes.clone(), || {
-            self.exits.push(Exits { nodes: nodes.clone(), lacking: lacking(), tails: OnceLock::new() }) as ExitsId
+            self.exits.push(Exits {
+                nodes: nodes.clone(),
+                lacking: lacking(),
+                tails: OnceLock::new(),
+                events: OnceLock::new(),
+            }) as ExitsId
         })
     }
 
@@ -144,7 +158,7 @@ impl Space {
     }
 
     fn store_mask(&self, mask: Mask) -> u32 {
-        let Mask { mut base, mut removed, mut tokens, exits, events } = mask;
+        let Mask { mut base, mut removed, mut tokens, exits, shared_events, events } = mask;
         if tokens.len() > DENSE {
             let mut row = base.map_or_else(|| vec![0u32; self.vocab.words()], |b| b.to_vec());
             clear_bits(&mut row, &removed);
@@ -154,13 +168,12 @@ impl Space {
         }
         let exits = self.exits_id(exits);
         self.store.charge(size_of::<MaskEntry>() + (tokens.len() + removed.len()) * 4 + events.len() * 48);
-        self.entries.push(MaskEntry {
-            base,
-            removed: removed.into(),
-            tokens: tokens.into(),
-            exits,
-            events: events.into(),
-        }) as u32
+        let events = match shared_events {
+            Some(shared) if events.is_empty() => shared,
+            Some(shared) => shared.iter().cloned().chain(events).collect(),
+            None => events.into(),
+        };
+        self.entries.push(MaskEntry { base, removed: removed.into(), tokens: tokens.into(), exits, events }) as u32
     }
 
     /// The entry of a free string, any text but the rest of some literals: the one entry of all free strings, less
@@ -186,7 +199,7 @@ impl Space {
             removed: removed.into(),
             tokens: Box::default(),
             exits,
-            events: Box::default(),
+            events: Arc::default(),
         }) as u32
     }
 
@@ -198,8 +211,10 @@ impl Space {
         let below = |node: u32| gone.iter().any(|&n| n <= node && node < main.end(n));
         let left = all.tokens.iter().filter(|t| tokens.binary_search(t).is_err()).copied().collect();
         let exits = self.exits[all.exits as usize].nodes.iter().filter(|&&n| !below(n)).copied().collect();
-        let events = all.events.iter().filter(|e| !below(e.node)).cloned().collect();
-        let entry = self.keep(Found { tokens: left, exits, events }, all.base.clone());
+        // Events at nodes that are gone do nothing: their tokens are not in the mask.
+        let shared_events = Some(Arc::clone(&all.events));
+        let base = all.base.clone();
+        let entry = self.store_mask(Mask { base, tokens: left, exits, shared_events, ..Mask::default() });
         if all.base.is_some() {
             // A frame that is returned to has a base only when it has very many tokens.
             let mut row = self.entry(entry).base.as_ref().map_or_else(Vec::new, |b| b.to_vec());
@@ -284,6 +299,9 @@ impl Space {
         let Found { tokens, exits: left, events } = self.walk_from(exits, frame);
         (mask.tokens, mask.exits, mask.events) = (tokens, left, events);
         let inner = self.store.after_mark(frame);
+        if inner != frame {
+            mask.shared_events = Some(self.key_events(exits));
+        }
         for (rule, rest) in self.store.calls(inner) {
             let body = self.store.body(rule);
             if body == EMPTY || rest == EMPTY {
@@ -305,6 +323,13 @@ impl Space {
         }
         mask.tidy();
         self.store_mask(mask)
+    }
+
+    /// The events of undeclared keys that are completed at a set of nodes.
+    fn key_events(&self, exits: ExitsId) -> Arc<[KeyEvent]> {
+        let (set, main) = (&self.exits[exits as usize], &self.vocab.trie);
+        let make = || set.nodes.iter().map(|&node| KeyEvent::new(&main.path(node), node, false)).collect();
+        Arc::clone(set.events.get_or_init(make))
     }
 
     /// The tokens that go on with a frame's own bytes.

@@ -26,6 +26,8 @@ pub(crate) struct TextMasks {
     escaped: Vec<(Box<[u8]>, u32)>,
     /// All tokens that a free string without bounds allows.
     everything: Arc<[u32]>,
+    /// Tokens with a backslash, and tokens with a quote that is not their last byte.
+    pub(crate) awkward: Vec<u32>,
 }
 
 /// The number of characters of a token that stands for itself inside a JSON string.
@@ -35,6 +37,10 @@ fn plain_chars(token: &[u8]) -> Option<usize> {
         return None;
     }
     std::str::from_utf8(token).ok().map(|text| text.chars().count())
+}
+
+fn is_awkward(token: &[u8]) -> bool {
+    token.contains(&b'\\') || token.split_last().is_some_and(|(_, head)| head.contains(&b'"'))
 }
 
 impl TextMasks {
@@ -57,8 +63,7 @@ impl TextMasks {
             ladder.push(shared.unwrap_or_else(|| row.clone().into()));
         }
         let rest = vocab.trie.derive(&[ROOT], |t| chars[t as usize].is_none());
-        let mut masks =
-            Self {
+        let mut masks = Self {
             ladder,
             rest: Trie::default(),
             inside: Vec::new(),
@@ -66,6 +71,7 @@ impl TextMasks {
             exits: Vec::new(),
             escaped: Vec::new(),
             everything: Arc::default(),
+            awkward: (0..vocab.size() as u32).filter(|&t| vocab.bytes(t).is_some_and(is_awkward)).collect(),
         };
         let store = Store::new(vocab.longest() as u32);
         let text = store.step(store.text(store.any, 0, MANY), b'"');

@@ -154,7 +154,7 @@ pub(super) fn walk(store: &Store, main: &Trie, trie: &Trie, starts: &[u32], fram
     let top = Top { frame: inner, extra: u32::from(marked), link: Link::BASE };
     for &start in starts {
         let at = walk.origins(&start).to_vec();
-        if marked {
+        if marked && calls == Calls::Followed {
             walk.found.events.extend(at.iter().map(|&node| KeyEvent::new(&main.path(node), node, false)));
         }
         if calls == Calls::Left {

@@ -80,6 +80,12 @@ pub fn compile(store: &Store, pattern: &str, dialect: Dialect, limits: &Limits) 
 }
 
 fn parse_error(pattern: &str, error: &regex_syntax::Error, place: impl Fn(usize) -> usize) -> Error {
+    if let regex_syntax::Error::Parse(e) = error
+        && let regex_syntax::ast::ErrorKind::NestLimitExceeded(depth) = e.kind()
+    {
+        return Error::limit(format!("the pattern is nested deeper than {depth}"))
+            .at_offset(place(e.span().start.offset));
+    }
     let (message, span) = match error {
         regex_syntax::Error::Parse(e) => (e.kind().to_string(), *e.span()),
         regex_syntax::Error::Translate(e) => (e.kind().to_string(), *e.span()),
