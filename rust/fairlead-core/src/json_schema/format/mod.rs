@@ -67,16 +67,13 @@ impl Make<'_> {
         let mut set = ByteSet::EMPTY;
         let mut rest = ranges.as_bytes();
         while let Some((&lo, after)) = rest.split_first() {
-            rest = match *after {
-                [b'-', hi, ref after @ ..] => {
-                    set = set.union(&ByteSet::range(lo, hi));
-                    after
-                }
-                _ => {
-                    set.insert(lo);
-                    after
-                }
-            };
+            if let [b'-', hi, after @ ..] = after {
+                set = set.union(&ByteSet::range(lo, *hi));
+                rest = after;
+            } else {
+                set.insert(lo);
+                rest = after;
+            }
         }
         self.store.byte_set(set)
     }
