@@ -11,7 +11,7 @@ use crate::mask::{KeyEvent, Parts, Space, decoded, opening_quote};
 use crate::vocab::ROOT;
 
 /// How much text is looked ahead for at once; a schema may force any amount.
-pub const MAX_FORCED: usize = 4096;
+pub(crate) const MAX_FORCED: usize = 4096;
 
 /// Undeclared keys that an object has, as a list from the last to the first.
 #[derive(Clone, Debug)]
@@ -366,12 +366,12 @@ impl GrammarMatcher {
             return "refused: a special token or an unused id is never part of a text".to_owned();
         };
         let token = bytes.escape_ascii();
-        let taken = self.longest_prefix(bytes);
-        if taken == bytes.len() {
+        let good = self.longest_prefix(bytes);
+        if good == bytes.len() {
             return format!("allowed: \"{token}\"");
         }
         let before = self.checkpoint();
-        self.advance(&bytes[..taken]);
+        self.advance(&bytes[..good]);
         let options: Vec<u8> = (0..=255u8)
             .filter(|&b| {
                 let here = self.checkpoint();
@@ -382,8 +382,8 @@ impl GrammarMatcher {
             .collect();
         self.restore(before);
         let shown = crate::automata::ByteSet::of(&options);
-        let bad = bytes[taken].escape_ascii();
-        format!("refused: in \"{token}\" byte {taken} is '{bad}', but here only {shown:?} can follow")
+        let bad = bytes[good].escape_ascii();
+        format!("refused: in \"{token}\" byte {good} is '{bad}', but here only {shown:?} can follow")
     }
 
     /// How many bytes of a text would be accepted.
@@ -402,7 +402,7 @@ impl GrammarMatcher {
         taken
     }
 
-    /// The text that must come next whatever is chosen, at most [`MAX_FORCED`] bytes of it; empty if there is a choice
+    /// The text that must come next whatever is chosen, at most 4,096 bytes of it; empty if there is a choice
     /// or the text may end.
     pub fn forced_text(&mut self) -> Vec<u8> {
         if self.terminated {

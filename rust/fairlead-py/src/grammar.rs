@@ -134,6 +134,12 @@ impl Grammar {
         Ok(Self { core: CoreGrammar::Sequence(vec![self.core.clone(), other]) })
     }
 
+    /// What the texts are: "json" for the instances of a JSON Schema, "text" for everything else.
+    #[getter]
+    fn kind(&self) -> &'static str {
+        if matches!(self.core, CoreGrammar::JsonSchema { .. }) { "json" } else { "text" }
+    }
+
     /// The JSON Schema's text, the pattern or the texts.
     fn __repr__(&self) -> String {
         match &self.core {

@@ -17,7 +17,7 @@ pub(crate) struct Bulk {
 
 const ALL_ASCII: u128 = u128::MAX;
 /// What JSON lets stand for itself inside a string.
-const PLAIN: u128 = u128::MAX & !0xFFFF_FFFF & !(1 << b'"') & !(1 << b'\\');
+const PLAIN: u128 = !0xFFFF_FFFF & !(1 << b'"') & !(1 << b'\\');
 
 impl Store {
     /// The bulk of a frame, if it has one worth looking at.
@@ -52,13 +52,10 @@ impl Store {
             }
     }
 
-    /// For a content that is any text but the rest of some literals: those; `Some(None)` if it is any text.
-    pub(crate) fn free_but(&self, content: ExprId) -> Option<Option<Slice>> {
-        if content == self.any {
-            return Some(None);
-        }
+    /// For a content that is any text but the rest of some literals: those.
+    pub(crate) fn free_but(&self, content: ExprId) -> Option<Slice> {
         match self.node(content) {
-            Node::Except(slice) => Some(Some(*slice)),
+            Node::Except(slice) => Some(*slice),
             Node::Inter(parts) => match parts[..] {
                 [a, b] if a == self.any || b == self.any => self.free_but(if a == self.any { b } else { a }),
                 _ => None,

@@ -33,7 +33,7 @@ pub(crate) struct Frame {
     pub(crate) moves: ByteMap<Target>,
     pub(crate) nullable: bool,
     /// The expression whose masks are shared by all that differ in far-away counters only.
-    pub(crate) mask_frame: ExprId,
+    pub(crate) shared_by: ExprId,
     /// The mask at the start of a token, by its index; kept here for the layer above.
     pub(crate) mask: OnceLock<u32>,
     pub(crate) bulk: OnceLock<Option<Bulk>>,
@@ -50,7 +50,7 @@ impl Store {
             Box::new(Frame {
                 moves,
                 nullable: self.nullable(e),
-                mask_frame: self.clamp(e),
+                shared_by: self.clamp(e),
                 mask: OnceLock::new(),
                 bulk: OnceLock::new(),
             })

@@ -25,22 +25,22 @@ fn power(exponent: u32) -> BigInt {
 
 impl Decimal {
     /// Digits that a number in a schema may have when it is written without an exponent.
-    pub const MAX_DIGITS: i64 = 4096;
+    pub const MAX_DIGITS: u32 = 4096;
 
     /// Reads a JSON number; `None` if it isn't one or has too many digits.
     pub fn parse(text: &str) -> Option<Self> {
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            Some((m, e)) => (m, e.parse::<i64>().ok()?),
+            Some((m, e)) => (m, e.parse::<i32>().ok()?),
             None => (text, 0),
         };
         let (int, frac) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        if exponent.abs() > Self::MAX_DIGITS || (int.len() + frac.len()) as i64 > Self::MAX_DIGITS {
+        if exponent.unsigned_abs() > Self::MAX_DIGITS || (int.len() + frac.len()) as u64 > u64::from(Self::MAX_DIGITS) {
             return None;
         }
         let units: BigInt = format!("{int}{frac}").parse().ok()?;
-        let scale = frac.len() as i64 - exponent;
+        let scale = i32::try_from(frac.len()).ok()? - exponent;
         let (units, scale) =
-            if scale < 0 { (units * power(scale.unsigned_abs() as u32), 0) } else { (units, scale as u32) };
+            if scale < 0 { (units * power(scale.unsigned_abs()), 0) } else { (units, scale.unsigned_abs()) };
         Some(Self { units, scale }.reduced())
     }
 
@@ -238,7 +238,7 @@ impl NumberSpec {
             Some(m) => m.scaled(scale).to_u64().filter(|&m| m < 1 << 62)?,
             None => 0,
         };
-        let spread = (0..).find(|&k| power(k + scale) >= BigInt::from(divisor)).unwrap_or(0);
+        let spread = (0..64).find(|&k| power(k + scale) >= BigInt::from(divisor)).unwrap_or(0);
         let lo = range.lo.as_ref().map(|b| (b.value.scaled(scale), b.closed));
         let hi = range.hi.as_ref().map(|b| (b.value.scaled(scale), b.closed));
         let negated = |end: &Option<(BigInt, bool)>| end.as_ref().map(|(v, c)| (-v, *c));
@@ -257,10 +257,10 @@ impl NumberSpec {
             Some((v, closed)) if !v.is_negative() => (v, closed),
             _ => (BigInt::zero(), true),
         };
-        if let Some((v, closed)) = &hi {
-            if *v < lo || (*v == lo && !(*closed && lo_closed)) {
-                return None;
-            }
+        if let Some((v, closed)) = &hi
+            && (*v < lo || (*v == lo && !(*closed && lo_closed)))
+        {
+            return None;
         }
         let hi = hi.map(|(v, closed)| Edgepoint::new(v, scale, closed));
         Some(Side { lo: Edgepoint::new(lo, scale, lo_closed), hi })

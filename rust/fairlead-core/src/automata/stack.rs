@@ -119,7 +119,7 @@ impl Stack {
             return a;
         }
         self.sets.push(nodes.into());
-        Link(self.sets.len() as u32 - 1 | SET)
+        Link((self.sets.len() as u32 - 1) | SET)
     }
 
     /// Adds a top. A frame that is complete gives way to those below it at once.
@@ -130,7 +130,7 @@ impl Stack {
                 self.add(store, Top { frame: EPS, extra: 0, link: Link::BASE }, keys, out);
             }
             for below in under {
-                if let Some(below) = self.returned(store, below, keys) {
+                if let Some(below) = Self::returned(store, below, keys) {
                     self.add(store, below, keys, out);
                 }
             }
@@ -143,7 +143,7 @@ impl Stack {
     }
 
     /// A frame that is returned to: a completed key is reported to the owner.
-    fn returned(&self, store: &Store, below: Top, keys: &mut dyn Keys) -> Option<Top> {
+    fn returned(store: &Store, below: Top, keys: &mut dyn Keys) -> Option<Top> {
         if !store.marks_key(below.frame) {
             return Some(below);
         }
@@ -196,7 +196,7 @@ impl Stack {
                 }
                 self.popped.push(node);
                 let Below { frame, extra, link } = self.below[node as usize];
-                if let Some(below) = self.returned(store, Top { frame, extra, link }, keys) {
+                if let Some(below) = Self::returned(store, Top { frame, extra, link }, keys) {
                     self.step_one(store, below, b, keys, out);
                 }
             }

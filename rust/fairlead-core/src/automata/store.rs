@@ -30,16 +30,16 @@ impl<T> Interner<T> {
         Self { values: boxcar::Vec::new(), shards: std::array::from_fn(|_| Mutex::new(HashTable::new())) }
     }
 
-    fn intern<K: Hash>(&self, key: &K, equals: impl Fn(&T, &K) -> bool, make: impl FnOnce() -> T) -> (u32, bool) {
-        let hash = FixedState::default().hash_one(key);
+    fn intern<K: Hash>(&self, key: K, equals: impl Fn(&T, &K) -> bool, make: impl FnOnce(K) -> T) -> u32 {
+        let hash = FixedState::default().hash_one(&key);
         let mut shard = self.shards[(hash >> 60) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |&(h, i): &(u64, u32)| h == hash && equals(&self.values[i as usize], key);
+        let same = |&(h, i): &(u64, u32)| h == hash && equals(&self.values[i as usize], &key);
         if let Some(&(_, i)) = shard.find(hash, same) {
-            return (i, false);
+            return i;
         }
-        let index = self.values.push(make()) as u32;
+        let index = self.values.push(make(key)) as u32;
         shard.insert_unique(hash, (hash, index), |&(h, _)| h);
-        (index, true)
+        index
     }
 }
 
@@ -143,27 +143,23 @@ impl Store {
     }
 
     pub(crate) fn intern(&self, node: Node) -> ExprId {
-        let (index, new) = self.slots.intern(
-            &node,
-            |slot, key| slot.node == *key,
-            || Slot {
-                flags: self.flags_of(&node),
-                node: node.clone(),
-                alive: AtomicU8::new(0),
-                unfolded: OnceLock::new(),
-                row: OnceLock::new(),
-                frame: OnceLock::new(),
-            },
-        );
-        if new {
+        let make = |node: Node| {
             let owned = match &node {
                 Node::Union(v) | Node::Inter(v) => v.len() * 4,
                 Node::Members(m) | Node::Value(_, m) => m.heap_bytes(),
                 _ => 0,
             };
             self.charge(size_of::<Slot>() + 24 + owned);
-        }
-        ExprId(index)
+            Slot {
+                flags: self.flags_of(&node),
+                node,
+                alive: AtomicU8::new(0),
+                unfolded: OnceLock::new(),
+                row: OnceLock::new(),
+                frame: OnceLock::new(),
+            }
+        };
+        ExprId(self.slots.intern(node, |slot, key| slot.node == *key, make))
     }
 
     fn flags_of(&self, node: &Node) -> Flags {
@@ -171,7 +167,6 @@ impl Store {
         match node {
             Node::Empty | Node::Bytes(_) | Node::Text(_) => Flags::new(false, 0),
             Node::Eps => Flags::new(true, 0),
-            Node::KeyMark => Flags::new(false, Flags::CALLS),
             Node::Concat(a, b) => {
                 Flags::new(of(a).nullable() && of(b).nullable(), of(a).inherited() | of(b).inherited())
             }
@@ -184,7 +179,9 @@ impl Store {
             ),
             Node::Not(e) => Flags::new(!of(e).nullable(), of(e).inherited() | Flags::BOOLEAN),
             Node::Repeat { body, min, .. } => Flags::new(*min == 0 || of(body).nullable(), of(body).inherited()),
-            Node::Call(_) | Node::Members(_) | Node::Value(..) | Node::Elements(_) => Flags::new(false, Flags::CALLS),
+            Node::Call(_) | Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::KeyMark => {
+                Flags::new(false, Flags::CALLS)
+            }
             Node::Switch(slice) => {
                 let table = self.table(slice.table);
                 let tails = &table.entries[slice.lo as usize..slice.hi as usize];
@@ -276,15 +273,15 @@ impl Store {
         if spec.undeclared.iter().any(|&(key, _)| self.is_scarce(self.step(key, b'"'))) {
             self.scarce_keys.store(true, Ordering::Relaxed);
         }
-        self.members.intern(&spec, |a, b| a == b, || spec.clone()).0
+        self.members.intern(spec, |a, b| a == b, |spec| spec)
     }
     pub(crate) fn intern_elements(&self, spec: ElementsSpec) -> u32 {
         self.charge(96);
-        self.elements.intern(&spec, |a, b| a == b, || spec.clone()).0
+        self.elements.intern(spec, |a, b| a == b, |spec| spec)
     }
     pub(crate) fn intern_number(&self, spec: NumberSpec) -> u32 {
         self.charge(256);
-        self.numbers.intern(&spec, |a, b| a == b, || spec.clone()).0
+        self.numbers.intern(spec, |a, b| a == b, |spec| spec)
     }
     /// What members and elements stand for, one step of it; made once.
     pub(crate) fn unfold(&self, e: ExprId) -> ExprId {
@@ -387,11 +384,11 @@ impl Store {
         }
         let len = merged.len() as u32;
         let heap: usize = merged.iter().map(|(text, _)| text.len() + 24).sum();
-        let table = Table { entries: merged.into() };
-        let (index, new) = self.tables.intern(&table, |a, b| a == b, || table.clone());
-        if new {
+        let make = |table| {
             self.charge(heap + 48);
-        }
+            table
+        };
+        let index = self.tables.intern(Table { entries: merged.into() }, |a, b| a == b, make);
         Some((TableId(index), len))
     }
 

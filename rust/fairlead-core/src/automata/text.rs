@@ -114,7 +114,7 @@ impl Store {
                 }
                 out
             }
-            Spelling::Hex { digits, value } => self.derive_hex(|d| {
+            Spelling::Hex { digits, value } => Self::derive_hex(|d| {
                 let value = value << 4 | d;
                 if digits < 3 {
                     let alive = self.hex_may_follow(state, digits + 1, value);
@@ -130,7 +130,7 @@ impl Store {
             }),
             Spelling::High { high } => one(b'\\', spelled(Spelling::HighEscape { high })),
             Spelling::HighEscape { high } => one(b'u', spelled(Spelling::Low { high, digits: 0, value: 0 })),
-            Spelling::Low { high, digits, value } => self.derive_hex(|d| {
+            Spelling::Low { high, digits, value } => Self::derive_hex(|d| {
                 let value = value << 4 | d;
                 let (digits, open) = (digits + 1, 4 * (3 - u32::from(digits)));
                 let (first, last) = (u32::from(value) << open, (u32::from(value) << open) + (1 << open) - 1);
@@ -200,7 +200,7 @@ impl Store {
                 && self.may_continue(state, low_surrogates(high.0 as u16).0, low_surrogates(high.1 as u16).1))
     }
 
-    fn derive_hex(&self, after: impl Fn(u16) -> ExprId) -> Vec<Edge<ExprId>> {
+    fn derive_hex(after: impl Fn(u16) -> ExprId) -> Vec<Edge<ExprId>> {
         (0..16u8)
             .flat_map(|d| {
                 let to = after(u16::from(d));

@@ -269,11 +269,11 @@ impl<'r, 'a> Emitter<'r, 'a> {
         for demands in &objects.names {
             names.push(self.reader.key_texts(demands)?);
         }
-        let named = |key: &str| names.iter().all(|texts| texts.iter().any(|t| t.contains(store, key)));
+        let admitted = |key: &str| names.iter().all(|texts| texts.iter().any(|t| t.contains(store, key)));
         let mut declared = Vec::new();
         for key in &keys {
             let required = objects.required.contains(key);
-            if named(key) {
+            if admitted(key) {
                 declared.push((key.clone(), objects.demands(store, key), required));
             } else if required {
                 return Ok(None);

@@ -71,16 +71,16 @@ impl<'a> Reader<'a> {
         let mut all = Shape::any(self.store);
         for &number in demands.iter() {
             let shape = self.shape(number)?;
-            all = self.meet(&all, &shape, self.places[number as usize].pointer.clone())?;
+            all = self.meet(&all, &shape, &Rc::clone(&self.places[number as usize].pointer))?;
         }
         Ok(all)
     }
 
-    fn meet(&mut self, a: &Shape, b: &Shape, pointer: Rc<str>) -> Result<Shape, Error> {
+    fn meet(&mut self, a: &Shape, b: &Shape, pointer: &str) -> Result<Shape, Error> {
         self.work += 1 + a.alternatives() * b.alternatives();
         if self.work > self.limits.max_nodes {
             let what = format!("combining this schema takes more than {} steps", self.limits.max_nodes);
-            return Err(Error::limit(what).at_pointer(&pointer));
+            return Err(Error::limit(what).at_pointer(pointer));
         }
         Ok(a.meet(self.store, b))
     }
@@ -178,12 +178,11 @@ impl<'a> Reader<'a> {
                 }
             }
             "format" => {
-                if let (Some(name), true) = (value.as_str(), self.options.format_assertion) {
-                    if let Some(content) = super::format::content(self.store, name, self.limits) {
-                        let content = content.map_err(|e| e.at_pointer(&pointer()).with_keyword("format"))?;
-                        for strings in &mut shape.strings {
-                            strings.restrict(self.store, content);
-                        }
+                let name = value.as_str().filter(|_| self.options.format_assertion);
+                if let Some(content) = name.and_then(|n| super::format::content(self.store, n, self.limits)) {
+                    let content = content.map_err(|e| e.at_pointer(&pointer()).with_keyword("format"))?;
+                    for strings in &mut shape.strings {
+                        strings.restrict(self.store, content);
                     }
                 }
             }
@@ -192,7 +191,7 @@ impl<'a> Reader<'a> {
                 let target = self.documents.target(place, reference)?;
                 if let [number] = self.demand(target)[..] {
                     let other = self.shape(number)?;
-                    *shape = self.meet(shape, &other, place.pointer.clone())?;
+                    *shape = self.meet(shape, &other, &place.pointer)?;
                 }
             }
             "allOf" | "anyOf" | "oneOf" => self.read_combination(place, keyword, value, shape)?,
@@ -258,7 +257,7 @@ impl<'a> Reader<'a> {
             union.arrays.extend(one.arrays);
             union.objects.extend(one.objects);
         }
-        *shape = self.meet(shape, &union, pointer.into())?;
+        *shape = self.meet(shape, &union, pointer)?;
         Ok(())
     }
 
@@ -302,30 +301,20 @@ impl<'a> Reader<'a> {
     }
 
     fn read_count(keyword: &str, n: u32, shape: &mut Shape) {
+        let least = keyword.starts_with("min");
+        let narrowed = |lo: u32, hi: u32| if least { (lo.max(n), hi) } else { (lo, hi.min(n)) };
         match keyword {
             "minLength" | "maxLength" => shape.strings.retain_mut(|s| {
-                if keyword == "minLength" {
-                    s.lo = s.lo.max(n)
-                } else {
-                    s.hi = s.hi.min(n)
-                }
+                (s.lo, s.hi) = narrowed(s.lo, s.hi);
                 let fits = |t: &str| (s.lo..=s.hi).contains(&(t.chars().count() as u32));
                 s.lo <= s.hi && s.exact.as_deref().is_none_or(fits)
             }),
             "minItems" | "maxItems" => shape.arrays.retain_mut(|a| {
-                if keyword == "minItems" {
-                    a.lo = a.lo.max(n)
-                } else {
-                    a.hi = a.hi.min(n)
-                }
+                (a.lo, a.hi) = narrowed(a.lo, a.hi);
                 a.lo <= a.hi
             }),
             _ => shape.objects.retain_mut(|o| {
-                if keyword == "minProperties" {
-                    o.lo = o.lo.max(n)
-                } else {
-                    o.hi = o.hi.min(n)
-                }
+                (o.lo, o.hi) = narrowed(o.lo, o.hi);
                 o.lo <= o.hi
             }),
         }
@@ -356,7 +345,7 @@ impl<'a> Reader<'a> {
             let tail = format!("/{keyword}/{i}");
             let branch_shape = self.subschema(place, branch, &tail)?;
             if keyword == "allOf" {
-                *shape = self.meet(shape, &branch_shape, place.pointer.clone())?;
+                *shape = self.meet(shape, &branch_shape, &place.pointer)?;
             } else {
                 demands.push(self.sub(place, branch, &tail)?);
                 union.join((*branch_shape).clone());
@@ -372,7 +361,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        *shape = self.meet(shape, &union, place.pointer.clone())?;
+        *shape = self.meet(shape, &union, &place.pointer)?;
         Ok(())
     }
 
@@ -435,7 +424,7 @@ impl<'a> Reader<'a> {
             }
         }
         let only = Shape { objects: vec![more], ..Shape::default() };
-        shape.objects = self.meet(shape, &only, place.pointer.clone())?.objects;
+        shape.objects = self.meet(shape, &only, &place.pointer)?.objects;
         Ok(())
     }
 
@@ -471,7 +460,7 @@ impl<'a> Reader<'a> {
             }
         }
         let only = Shape { arrays: vec![more], ..Shape::default() };
-        shape.arrays = self.meet(shape, &only, place.pointer.clone())?.arrays;
+        shape.arrays = self.meet(shape, &only, &place.pointer)?.arrays;
         Ok(())
     }
 

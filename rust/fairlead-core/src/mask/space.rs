@@ -237,8 +237,8 @@ impl Space {
         if self.uncached {
             return self.walked(AT_ROOT, frame);
         }
-        if known.mask_frame != frame {
-            return self.first(known.mask_frame);
+        if known.shared_by != frame {
+            return self.first(known.shared_by);
         }
         *known.mask.get_or_init(|| self.work_out(AT_ROOT, frame, false))
     }
@@ -249,7 +249,7 @@ impl Space {
         if self.uncached {
             return self.walked(exits, frame);
         }
-        let frame = self.store.frame(frame).mask_frame;
+        let frame = self.store.frame(frame).shared_by;
         let entered = entered && self.store.nullable(frame);
         if exits == AT_ROOT && !entered {
             return self.first(frame);
@@ -283,7 +283,10 @@ impl Space {
                 && state.hi == UNBOUNDED
                 && let Some(excluded) = self.store.free_but(state.content)
             {
-                return self.keep_free_text(excluded);
+                return self.keep_free_text(Some(excluded));
+            }
+            if state.lo == 0 && state.hi == UNBOUNDED && state.content == self.store.any {
+                return self.keep_free_text(None);
             }
             if state.content == self.store.any {
                 let (tokens, exits) = text.others(state.lo, state.hi);
