@@ -1,0 +1,80 @@
+"""Schemas against `jsonschema`: what is accepted is valid, what is valid is accepted, what is generated is valid."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from fairlead._core import CompiledGrammar, Grammar, GrammarMatcher
+from fairlead.errors import SchemaError, UnsupportedSchemaError
+from hypothesis import assume, event, given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from tests.property import engine_world as world
+from tests.property.schemas import Writer, layouts, schemas
+
+
+def compiled(schema: Any, **options: Any) -> CompiledGrammar | None:
+    """None if no value satisfies the schema."""
+    try:
+        return world.compiler().compile(Grammar.json_schema(schema, **options))
+    except UnsupportedSchemaError as error:
+        assert error.keyword == "oneOf", error
+        assume(False)
+    except SchemaError as error:
+        assert "no JSON value" in str(error), error
+    return None
+
+
+@given(schemas(), st.integers(0, 2**32))
+def test_instances_are_accepted_exactly_when_valid(schema: Any, seed: int) -> None:
+    validator = Draft202012Validator(schema)
+    grammar = compiled(schema, property_order="any", integer_fraction=True)
+    matcher = GrammarMatcher(grammar) if grammar else None
+    writer = Writer(schema, seed)
+    valid = 0
+    for _ in range(12):
+        value = writer.value(schema)
+        expected = validator.is_valid(value)
+        valid += expected
+        for text in layouts(value):
+            assert (matcher is not None and world.accepts(matcher, text)) == expected, text
+    event("schema without any value" if grammar is None else f"valid: {valid and 1}")
+
+
+@given(schemas(), st.integers(0, 2**32))
+def test_finished_texts_are_valid(schema: Any, seed: int) -> None:
+    rng = random.Random(seed)
+    grammar = compiled(schema, property_order=rng.choice(["any", "schema"]), integer_fraction=rng.random() < 0.5)
+    assume(grammar is not None)
+    assert grammar is not None
+    validator = Draft202012Validator(schema)
+    for _ in range(3):
+        text = world.finish(GrammarMatcher(grammar), rng, rng.randrange(40))
+        event(f"finished: {text is not None}")
+        if text is None:
+            continue
+
+        value = json.loads(text.decode(), object_pairs_hook=_unique)
+        # Numbers too large for a float are beyond the oracle.
+        if "Infinity" in json.dumps(value) or _huge(value):
+            continue
+        json.dumps(value, ensure_ascii=False).encode()
+        assert validator.is_valid(value), text
+        assert world.accepts(GrammarMatcher(grammar), text)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    assert len(made) == len(pairs), f"a key stands twice: {pairs}"
+    return made
+
+
+def _huge(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_huge(v) for v in value.values())
+    if isinstance(value, list):
+        return any(_huge(v) for v in value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > 2**53

@@ -1,0 +1,128 @@
+"""Threads that share a compiler, a compiled grammar and a matcher."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from threading import Barrier, Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from fairlead._core import CompiledGrammar, Compiler, Grammar, GrammarMatcher, fill_batch
+
+from tests.property import engine_world as world
+
+THREADS = 8
+TREE = {
+    "$defs": {
+        "t": {
+            "type": "object",
+            "properties": {
+                "v": {"type": "number", "minimum": 0, "multipleOf": 0.5},
+                "s": {"type": "string", "pattern": "^[a-z]{2,5}$"},
+                "l": {"type": "array", "items": {"$ref": "#/$defs/t"}},
+            },
+        }
+    },
+    "$ref": "#/$defs/t",
+}
+
+
+def at_once(work: Callable[[int], Any]) -> list[Any]:
+    """Runs `work` in 8 threads that begin together; raises what any of them raised."""
+    barrier, results, errors = Barrier(THREADS), [None] * THREADS, []
+
+    def run(number: int) -> None:
+        try:
+            barrier.wait(30)
+            results[number] = work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [Thread(target=run, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    if errors:
+        raise errors[0]
+    return results
+
+
+def walk(compiled: CompiledGrammar, seed: int) -> list[bytes]:
+    """All masks of a walk that depends on nothing but its number."""
+    rng, matcher, rows = random.Random(seed), GrammarMatcher(compiled), []
+    for _ in range(40):
+        row = world.mask(matcher)
+        rows.append(row.tobytes())
+        token = rng.choice(world.allowed_ids(row))
+        assert matcher.accept_token(token)
+        if matcher.is_terminated():
+            break
+    return rows
+
+
+@pytest.mark.parametrize("limit", [None, 300_000, 1])
+def test_one_grammar_in_many_threads_gives_the_masks_of_one(limit: int | None) -> None:
+    alone = world.compiler("uncached").compile(Grammar.json_schema(TREE))
+    expected = [walk(alone, seed) for seed in range(16)]
+    shared = Compiler(world.vocabulary(), cache_limit_bytes=limit).compile(Grammar.json_schema(TREE))
+    for rows in at_once(lambda number: [walk(shared, (seed + 2 * number) % 16) for seed in range(16)]):
+        assert sorted(rows) == sorted(expected)
+
+
+def grammar(n: int) -> Grammar:
+    if n % 2:
+        return Grammar.regex(f"(a|b){{{n},}}[0-9]*x")
+    return Grammar.json_schema({"type": "object", "properties": {f"k{n}": {"maxLength": n}, "a": {"minimum": n}}})
+
+
+def test_many_threads_compile_at_once() -> None:
+    shared = Compiler(world.vocabulary())
+
+    expected = {n: walk(world.compiler("uncached").compile(grammar(n)), n) for n in range(1, 20)}
+
+    def work(number: int) -> None:
+        for i in range(19):
+            n = (i + 3 * number) % 19 + 1
+            assert walk(shared.compile(grammar(n)), n) == expected[n]
+
+    at_once(work)
+
+
+def test_one_matcher_in_many_threads_stays_whole() -> None:
+    matcher = GrammarMatcher(world.compiler().compile(Grammar.regex("a*")))
+
+    def work(number: int) -> int:
+        done = 0
+        for i in range(200):
+            if (i + number) % 3 == 0:
+                world.mask(matcher)
+                matcher.fork().mask_id()
+            elif matcher.accept_token(ord("a")):
+                done += 1
+        return done
+
+    total = sum(at_once(work))
+    matcher.rollback(total)
+    with pytest.raises(ValueError):
+        matcher.rollback(1)
+
+
+def test_batches_while_others_compile_and_fill() -> None:
+    compiled = world.compiler().compile(Grammar.json_schema(TREE))
+    expected = world.mask(GrammarMatcher(compiled))
+
+    def work(number: int) -> None:
+        for i in range(10):
+            if number % 2:
+                rows = np.zeros((20, world.WORDS), dtype=np.int32)
+                fill_batch([GrammarMatcher(compiled) for _ in range(20)], rows, max_threads=3)
+                assert all(np.array_equal(row, expected) for row in rows)
+            else:
+                world.compiler().compile(Grammar.regex(f"x{{{i}}}y{{{number}}}"))
+                walk(compiled, i)
+
+    at_once(work)
