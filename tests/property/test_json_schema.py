@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from typing import Any
 
 from fairlead._core import CompiledGrammar, Grammar, GrammarMatcher
@@ -42,6 +43,48 @@ def test_instances_are_accepted_exactly_when_valid(schema: Any, seed: int) -> No
         for text in layouts(value):
             assert (matcher is not None and world.accepts(matcher, text)) == expected, text
     event("schema without any value" if grammar is None else f"valid: {valid and 1}")
+
+
+def _in_order(root: Any, schema: Any, value: Any) -> Any:
+    """The value with its keys in the schema's order; for schemas without combinations."""
+    while isinstance(schema, dict) and "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    if not isinstance(schema, dict) or "enum" in schema or "const" in schema:
+        return value
+    if isinstance(value, list):
+        prefix = schema.get("prefixItems", [])
+        rest = schema.get("items", True)
+        return [_in_order(root, prefix[i] if i < len(prefix) else rest, item) for i, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    patterns = schema.get("patternProperties", {})
+    made = {}
+    for key in [*schema.get("properties", {}), *schema.get("required", []), *value]:
+        if key in value and key not in made:
+            about = [schema["properties"][key]] if key in schema.get("properties", {}) else []
+            about += [inner for pattern, inner in patterns.items() if re.search(pattern, key)]
+            about = about or [schema.get("additionalProperties", True)]
+            # Where several meet, the order of their keys is not for this test.
+            assume(len(about) == 1 or not isinstance(value[key], dict | list))
+            made[key] = _in_order(root, about[0], value[key])
+    return made
+
+
+@given(schemas(), st.integers(0, 2**32))
+def test_the_order_of_the_schema_is_accepted(schema: Any, seed: int) -> None:
+    combined = any(f'"{keyword}":' in json.dumps(schema) for keyword in ("allOf", "anyOf", "oneOf"))
+    validator = Draft202012Validator(schema)
+    grammar = compiled(schema, integer_fraction=True)
+    matcher = GrammarMatcher(grammar) if grammar else None
+    writer = Writer(schema, seed)
+    for _ in range(8):
+        value = writer.value(schema)
+        valid = validator.is_valid(value)
+        accepted = matcher is not None and world.accepts(matcher, layouts(value)[0])
+        assert valid or not accepted, value
+        if valid and not combined:
+            text = layouts(_in_order(schema, schema, value))[2]
+            assert matcher is not None and world.accepts(matcher, text), text
 
 
 @given(schemas(), st.integers(0, 2**32))

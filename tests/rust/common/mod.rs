@@ -71,6 +71,7 @@ struct Options {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_field_names)] // the names of `Limits`
 struct RawLimits {
     max_source_bytes: Option<usize>,
     max_depth: Option<usize>,
