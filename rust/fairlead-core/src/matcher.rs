@@ -1,7 +1,6 @@
 //! A matcher: one text being written under a grammar.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use smallvec::smallvec;
 
@@ -18,6 +17,8 @@ pub(crate) const MAX_FORCED: usize = 4096;
 struct SeenKey {
     before: u32,
     key: Box<[u8]>,
+    /// How many keys so far are of a kind that can run out, as those of `^[0-9]{3}$` can.
+    scarce: u32,
 }
 
 /// What to go back to.
@@ -58,6 +59,8 @@ fn whole_text(raw: &[u8]) -> Option<Box<[u8]>> {
 struct Seen<'a> {
     text: &'a [u8],
     seen: &'a mut Vec<SeenKey>,
+    /// Whether the keys being written can run out.
+    scarce: bool,
 }
 
 impl Seen<'_> {
@@ -91,7 +94,8 @@ impl Keys for Seen<'_> {
         if Self::has(self.seen, extra, &key) {
             return None;
         }
-        self.seen.push(SeenKey { before: extra, key });
+        let scarce = self.seen.last().map_or(0, |s| s.scarce) + u32::from(self.scarce);
+        self.seen.push(SeenKey { before: extra, key, scarce });
         Some(self.seen.len() as u32)
     }
 }
@@ -176,10 +180,12 @@ impl GrammarMatcher {
     fn advance(&mut self, bytes: &[u8]) -> bool {
         for &b in bytes {
             self.text.push(b);
-            let mut keys = Seen { text: &self.text, seen: &mut self.seen };
+            // A key ends with a quote; only then does it matter what kind it is of.
+            let scarce = b == b'"' && self.tops.iter().any(|t| self.space.store.is_scarce(t.frame));
+            let mut keys = Seen { text: &self.text, seen: &mut self.seen, scarce };
             let next = self.stack.step(&self.space.store, &self.tops, b, &mut keys);
             self.tops = next;
-            if !self.seen.is_empty() && self.space.store.scarce_keys.load(Ordering::Relaxed) {
+            if self.has_scarce_keys() {
                 let tops = std::mem::take(&mut self.tops);
                 self.tops = tops.into_iter().filter(|top| !self.keys_ran_out(*top, self.text.len())).collect();
             }
@@ -188,6 +194,10 @@ impl GrammarMatcher {
             }
         }
         true
+    }
+
+    fn has_scarce_keys(&self) -> bool {
+        self.seen.last().is_some_and(|s| s.scarce > 0)
     }
 
     /// Whether a top is an undeclared key of which only keys that the object has already can be made.
@@ -452,7 +462,7 @@ impl GrammarMatcher {
     /// Where undeclared keys can run out, tokens after which only keys that the object has could be written are taken
     /// out: those on the way to one of these keys, and those whose spelling hides where the key stands.
     fn clear_exhausted_keys(&mut self, space: &Space, row: &mut [u32]) {
-        if self.seen.is_empty() || !space.store.scarce_keys.load(Ordering::Relaxed) {
+        if !self.has_scarce_keys() {
             return;
         }
         let mut suspects = space.text().awkward.clone();

@@ -49,7 +49,11 @@ impl Store {
                 hi: one_less(state.hi),
                 ..*state
             }));
-            self.concat(self.call(item), rest)
+            if state.first {
+                self.concat(self.call(item), rest)
+            } else {
+                self.sequence(&[self.byte(b','), self.spaced(spec.layout.after_comma, item), rest])
+            }
         });
         let closed = if state.lo == 0 { self.byte(b']') } else { EMPTY };
         self.close_or_go_on(&spec.layout, state.first, closed, more)

@@ -94,6 +94,9 @@ impl Flags {
     /// Contains calls, members or elements: not regular by itself.
     pub(crate) const CALLS: u8 = 4;
 
+    /// Contains complements: may hold bytes that are no UTF-8.
+    pub(crate) const BYTES: u8 = 8;
+
     pub(crate) fn new(nullable: bool, others: u8) -> Self {
         Self(u8::from(nullable) | (others & !Self::NULLABLE))
     }
@@ -102,6 +105,9 @@ impl Flags {
     }
     pub(crate) fn boolean(self) -> bool {
         self.0 & Self::BOOLEAN != 0
+    }
+    pub(crate) fn bytes(self) -> bool {
+        self.0 & Self::BYTES != 0
     }
     pub(crate) fn calls(self) -> bool {
         self.0 & Self::CALLS != 0

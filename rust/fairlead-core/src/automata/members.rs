@@ -160,22 +160,31 @@ impl Store {
             }
         }
         let closed = if state.lo == 0 && required == 0 { self.byte(b'}') } else { EMPTY };
-        self.close_or_go_on(&layout, state.first, closed, self.union(keys))
+        let mut more = self.union(keys);
+        if !state.first {
+            more = self.sequence(&[self.byte(b','), layout.after_comma, more]);
+        }
+        self.close_or_go_on(&layout, state.first, closed, more)
     }
 
     /// The colon and the value after a key, and then the rest.
     pub(super) fn unfold_value(&self, rule: RuleId, rest: &MembersState) -> ExprId {
         let layout = self.members_spec(rest.spec).layout;
         let rest = self.intern(Node::Members(rest.clone()));
-        let value = self.concat(self.call(rule), rest);
-        self.sequence(&[layout.before_colon, self.byte(b':'), layout.after_colon, value])
+        let value = self.spaced(layout.after_colon, rule);
+        self.sequence(&[layout.before_colon, self.byte(b':'), value, rest])
     }
 
-    /// What objects and arrays share: the closing bracket, or a comma unless it is the first, and then more.
+    /// Whitespace and a value as one call, so that its masks are the same wherever it stands.
+    pub(super) fn spaced(&self, space: ExprId, value: RuleId) -> ExprId {
+        let value = self.call(value);
+        if space == super::EPS { value } else { self.call_of(self.concat(space, value)) }
+    }
+
+    /// What objects and arrays share: the closing bracket, or more, each after its whitespace.
     pub(super) fn close_or_go_on(&self, layout: &Layout, first: bool, closed: ExprId, more: ExprId) -> ExprId {
         let (before_close, before_more) =
             if first { (layout.empty, layout.open) } else { (layout.close, layout.before_comma) };
-        let more = if first { more } else { self.sequence(&[self.byte(b','), layout.after_comma, more]) };
         if before_close == before_more {
             self.concat(before_close, self.union([closed, more]))
         } else {

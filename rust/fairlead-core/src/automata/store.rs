@@ -4,7 +4,7 @@
 //! matchers keep theirs through an `Arc`, new ones begin in a fresh one, with identical results.
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use foldhash::fast::FixedState;
@@ -63,8 +63,6 @@ pub struct Store {
     pub(crate) known_lengths: papaya::HashMap<ExprId, Option<super::lengths::Lengths>>,
     pub(crate) moves: boxcar::Vec<Box<[super::frame::Move]>>,
     bytes: AtomicUsize,
-    /// Whether some object's undeclared keys can run out, as those of `^[0-9]{3}$` can.
-    pub(crate) scarce_keys: AtomicBool,
     /// The longest token in bytes: counters further than this from their bounds make the same masks.
     pub(crate) horizon: u32,
     pub(crate) any: ExprId,
@@ -92,7 +90,6 @@ impl Store {
             known_lengths: papaya::HashMap::new(),
             moves: boxcar::Vec::new(),
             bytes: AtomicUsize::new(0),
-            scarce_keys: AtomicBool::new(false),
             horizon: horizon.max(4),
             any: EMPTY,
             all: EMPTY,
@@ -177,7 +174,7 @@ impl Store {
                 parts.iter().all(|p| of(p).nullable()),
                 parts.iter().fold(Flags::BOOLEAN, |f, p| f | of(p).inherited()),
             ),
-            Node::Not(e) => Flags::new(!of(e).nullable(), of(e).inherited() | Flags::BOOLEAN),
+            Node::Not(e) => Flags::new(!of(e).nullable(), of(e).inherited() | Flags::BOOLEAN | Flags::BYTES),
             Node::Repeat { body, min, .. } => Flags::new(*min == 0 || of(body).nullable(), of(body).inherited()),
             Node::Call(_) | Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::KeyMark => {
                 Flags::new(false, Flags::CALLS)
@@ -188,7 +185,7 @@ impl Store {
                 let nullable = table.ended(*slice).is_some_and(|tail| self.nullable(tail));
                 Flags::new(nullable, tails.iter().fold(0, |f, (_, tail)| f | of(tail).inherited()))
             }
-            Node::Except(slice) => Flags::new(self.table(slice.table).ended(*slice).is_none(), 0),
+            Node::Except(slice) => Flags::new(self.table(slice.table).ended(*slice).is_none(), Flags::BYTES),
             Node::Number(n) => Flags::new(self.number_spec(n.spec).may_end(n), 0),
         }
     }
@@ -270,9 +267,6 @@ impl Store {
     }
     pub(crate) fn intern_members(&self, spec: MembersSpec) -> u32 {
         self.charge(64 + spec.heap_bytes());
-        if spec.undeclared.iter().any(|&(key, _)| self.is_scarce(self.step(key, b'"'))) {
-            self.scarce_keys.store(true, Ordering::Relaxed);
-        }
         self.members.intern(spec, |a, b| a == b, |spec| spec)
     }
     pub(crate) fn intern_elements(&self, spec: ElementsSpec) -> u32 {
@@ -483,6 +477,11 @@ impl Store {
         }
         flat.sort_unstable();
         flat.dedup();
+        // What is built of characters alone is valid UTF-8 by itself.
+        let text = |&e: &ExprId| e != self.any && !self.flags(e).bytes();
+        if flat.contains(&self.any) && flat.iter().any(text) {
+            flat.retain(|&e| e != self.any);
+        }
         if flat.len() > 1 && flat.contains(&EPS) {
             return if flat.iter().all(|&e| self.nullable(e)) { EPS } else { EMPTY };
         }
