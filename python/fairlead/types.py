@@ -92,7 +92,7 @@ class OutputShape:
             return validate(text)
         from fairlead._optional import require
 
-        adapter = require("pydantic", extra="test", feature="a response_format that is a type").TypeAdapter(self.model)
+        adapter = require("pydantic", extra="pydantic", feature="a response_format that is a type").TypeAdapter(self.model)
         return adapter.validate_json(text)
 
 

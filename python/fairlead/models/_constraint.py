@@ -100,7 +100,7 @@ def _is_type(value: Any) -> bool:
 
 
 def _pydantic(model: Any) -> Constraint:
-    pydantic = require("pydantic", extra="test", feature="a response_format that is a type")
+    pydantic = require("pydantic", extra="pydantic", feature="a response_format that is a type")
     to_schema = getattr(model, "model_json_schema", None)
     try:
         schema = to_schema() if callable(to_schema) else pydantic.TypeAdapter(model).json_schema()
@@ -125,9 +125,7 @@ def _regex(pattern: Any) -> Constraint:
 def _ready(grammar: Any, argument: str) -> Constraint:
     if not isinstance(grammar, _grammar()):
         raise ConfigurationError(f"{argument} can't be a {type(grammar).__name__}")
-    # A grammar doesn't tell what it describes, other than by its repr, which is how it was made.
-    is_json = repr(grammar).startswith(("Grammar.json_schema(", "Grammar.json("))
-    return Constraint(lambda: grammar, OutputShape("json" if is_json else "text"))
+    return Constraint(lambda: grammar, OutputShape(grammar.kind))
 
 
 def _grammar() -> Any:
