@@ -58,7 +58,7 @@ fn whole_text(raw: &[u8]) -> Option<Box<[u8]>> {
 
 struct Seen<'a> {
     text: &'a [u8],
-    seen: &'a mut Vec<SeenKey>,
+    keys: &'a mut Vec<SeenKey>,
     /// Whether the keys being written can run out.
     scarce: bool,
 }
@@ -91,12 +91,12 @@ impl Keys for Seen<'_> {
     fn key(&mut self, extra: u32, _: Link) -> Option<u32> {
         let raw = self.text.strip_suffix(b"\"")?;
         let key = decoded(&raw[opening_quote(raw)? + 1..]);
-        if Self::has(self.seen, extra, &key) {
+        if Self::has(self.keys, extra, &key) {
             return None;
         }
-        let scarce = self.seen.last().map_or(0, |s| s.scarce) + u32::from(self.scarce);
-        self.seen.push(SeenKey { before: extra, key, scarce });
-        Some(self.seen.len() as u32)
+        let scarce = self.keys.last().map_or(0, |s| s.scarce) + u32::from(self.scarce);
+        self.keys.push(SeenKey { before: extra, key, scarce });
+        Some(self.keys.len() as u32)
     }
 }
 
@@ -182,7 +182,7 @@ impl GrammarMatcher {
             self.text.push(b);
             // A key ends with a quote; only then does it matter what kind it is of.
             let scarce = b == b'"' && self.tops.iter().any(|t| self.space.store.is_scarce(t.frame));
-            let mut keys = Seen { text: &self.text, seen: &mut self.seen, scarce };
+            let mut keys = Seen { text: &self.text, keys: &mut self.seen, scarce };
             let next = self.stack.step(&self.space.store, &self.tops, b, &mut keys);
             self.tops = next;
             if self.has_scarce_keys() {

@@ -27,6 +27,8 @@ pub struct Layout {
 pub struct Declared {
     /// The key as it is spelled, quotes included.
     pub key: Box<[u8]>,
+    /// The key as a JSON string that may be spelled in any way, where the schema doesn't name it itself.
+    pub spellings: Option<ExprId>,
     /// The value.
     pub value: RuleId,
     /// Whether the object must have it.
@@ -142,7 +144,11 @@ impl Store {
                 let enough = extra || after as u32 >= state.lo.saturating_sub(1);
                 let room = required - u32::from(member.required) <= one_less(state.hi);
                 if enough && room {
-                    table.push((member.key.clone(), value(member.value, state.done.with(i, ordered))));
+                    let tail = value(member.value, state.done.with(i, ordered));
+                    match member.spellings {
+                        Some(key) => keys.push(self.concat(self.call_of(key), tail)),
+                        None => table.push((member.key.clone(), tail)),
+                    }
                 }
                 if i < ordered && member.required {
                     break;

@@ -23,7 +23,9 @@ use crate::error::Error;
 struct PlannedObject {
     /// Key, demands, and whether it is required.
     declared: Vec<(Rc<str>, Demands, bool)>,
-    /// How many of them are in the schema's order; the others are all the undeclared keys that there can be.
+    /// How many of them the schema names; the others are all the undeclared keys that there can be.
+    named: usize,
+    /// How many of them are in the schema's order.
     ordered: usize,
     /// Texts of undeclared keys, and what their values have to satisfy.
     undeclared: Vec<(ExprId, Demands)>,
@@ -279,7 +281,8 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 return Ok(None);
             }
         }
-        let ordered = if self.options().any_order { 0 } else { declared.len() };
+        let named = declared.len();
+        let ordered = if self.options().any_order { 0 } else { named };
         let mut undeclared = Vec::new();
         for (content, demands) in self.plan_undeclared(objects, &keys, &names)? {
             // A few possible keys are as good as declared ones, and it is known when they run out.
@@ -291,7 +294,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 None => undeclared.push((content, demands)),
             }
         }
-        Ok(Some(PlannedObject { declared, ordered, undeclared, lo: objects.lo, hi: objects.hi }))
+        Ok(Some(PlannedObject { declared, named, ordered, undeclared, lo: objects.lo, hi: objects.hi }))
     }
 
     /// Undeclared keys, divided by which of the patterns they match.
@@ -465,7 +468,11 @@ impl<'r, 'a> Emitter<'r, 'a> {
         for (i, (key, demands, required)) in object.declared.iter().enumerate() {
             if self.is_alive(demands) {
                 let value = self.rule(demands);
-                declared.push(Declared { key: spelled(key), value, required: *required });
+                let spellings = (i >= object.named).then(|| {
+                    let literal = self.store.literal(key.as_bytes());
+                    self.store.text(literal, 0, UNBOUNDED)
+                });
+                declared.push(Declared { key: spelled(key), spellings, value, required: *required });
                 ordered += u32::from(i < object.ordered);
             }
         }
@@ -502,7 +509,12 @@ impl<'r, 'a> Emitter<'r, 'a> {
             Value::Object(map) => {
                 let mut declared = Vec::new();
                 for (key, v) in map {
-                    declared.push(Declared { key: spelled(key), value: store.rule(self.exactly(v)?), required: true });
+                    declared.push(Declared {
+                        key: spelled(key),
+                        spellings: None,
+                        value: store.rule(self.exactly(v)?),
+                        required: true,
+                    });
                 }
                 let n = declared.len() as u32;
                 let spec = MembersSpec {

@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
                 self.read_number(place, keyword, value, shape).map_err(|what| Error::schema(pointer(), what))?;
             }
             "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" => {
-                let count = self.count(value).map_err(|what| Error::schema(pointer(), what))?;
+                let count = self.count(value, &pointer())?;
                 Self::read_count(keyword, count, shape);
             }
             "pattern" => {
@@ -288,14 +288,15 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn count(&self, value: &Value) -> Result<u32, String> {
-        let Value::Number(n) = value else { return Err("a count must be a number".to_owned()) };
+    fn count(&self, value: &Value, pointer: &str) -> Result<u32, Error> {
+        let Value::Number(n) = value else { return Err(Error::schema(pointer, "a count must be a number")) };
         let count = Decimal::parse(&n.to_string())
             .filter(|d| d.is_integer() && (d.is_positive() || d.is_zero()))
-            .ok_or_else(|| format!("{n} is not a whole number from zero up"))?;
+            .ok_or_else(|| Error::schema(pointer, format!("{n} is not a whole number from zero up")))?;
         let count: u64 = count.spelling().parse().unwrap_or(u64::MAX);
         if count > u64::from(self.limits.max_repetition) {
-            return Err(format!("a count of {count} is larger than the limit {}", self.limits.max_repetition));
+            let what = format!("a count of {count} is larger than the limit {}", self.limits.max_repetition);
+            return Err(Error::limit(what).at_pointer(pointer));
         }
         Ok(count as u32)
     }

@@ -133,12 +133,21 @@ fn refuse_irregular(pattern: &str, dialect: Dialect) -> Result<(), Error> {
                 }
             }
             b'+' if was_quantified => return fail("possessive quantifiers are not supported in a constraint", at),
-            b'*' | b'+' | b'?' | b'}' => quantified = !was_quantified,
+            b'*' | b'+' | b'?' => quantified = !was_quantified,
+            b'}' => quantified = ends_count(&bytes[..at]),
             _ => {}
         }
         at += 1;
     }
     Ok(())
+}
+
+/// Whether a brace closed after this text ends a count such as `{2,3}`, and not `\\x{41}` or `\\p{L}`.
+fn ends_count(text: &[u8]) -> bool {
+    let Some(open) = text.iter().rposition(|&b| b == b'{') else { return false };
+    let escaped = text[..open].iter().rev().take_while(|&&b| b == b'\\').count() % 2 == 1;
+    let property = matches!(text[..open], [.., b'\\', b'x' | b'u' | b'U' | b'p' | b'P']);
+    !escaped && !property && text[open + 1..].iter().all(|b| b.is_ascii_digit() || *b == b',')
 }
 
 impl Builder<'_> {
