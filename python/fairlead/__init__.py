@@ -188,7 +188,21 @@ _MODULES: dict[str, tuple[str, ...]] = {
 _HOME: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names}
 # Folders and modules that are used by their own name: `fairlead.models.TransformersModel`.
 _SUBMODULES = frozenset(
-    {"bitmask", "errors", "grammar", "logits_processor", "messages", "models", "stopping", "testing", "tokenizer"}
+    {
+        "bitmask",
+        "errors",
+        "grammar",
+        "images",
+        "logits_processor",
+        "messages",
+        "models",
+        "stopping",
+        "streaming",
+        "testing",
+        "tokenizer",
+        "tools",
+        "types",
+    }
 )
 
 __version__: str

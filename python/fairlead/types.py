@@ -92,8 +92,8 @@ class OutputShape:
             return validate(text)
         from fairlead._optional import require
 
-        adapter = require("pydantic", extra="pydantic", feature="a response_format that is a type").TypeAdapter(self.model)
-        return adapter.validate_json(text)
+        pydantic = require("pydantic", extra="pydantic", feature="a response_format that is a type")
+        return pydantic.TypeAdapter(self.model).validate_json(text)
 
 
 @dataclass(frozen=True)
