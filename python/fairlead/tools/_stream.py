@@ -76,8 +76,9 @@ class _Candidate:
         self.reader.status, self.reader.reason = "failed", f"it has the key {key!r} twice"
 
     def _show(self) -> str:
+        # What came before a mistake is shown as well: it would have been if the text had come in smaller pieces.
         out = self.reader.out
-        if self.name is None or self._start < 0 or len(out) == self._start or self.reader.status == "failed":
+        if self.name is None or self._start < 0 or len(out) == self._start:
             return ""
         begin, end = self._taken or self._start, self._end if self._end >= 0 else len(out)
         if out[self._start] != '"':
@@ -92,11 +93,6 @@ class _Candidate:
         inner = out[max(begin, self._start + 1) : end - (end == self._end)]
         text: str = json.loads('"' + "".join(inner) + '"')
         return text
-
-    @property
-    def begun(self) -> bool:
-        """Whether a part of the arguments was handed on."""
-        return self._taken > 0
 
 
 class ToolCallStreamParser:
@@ -194,7 +190,7 @@ class ToolCallStreamParser:
                 continue
             if reader.status == "open":
                 reader.reason, reader.length = _CUT, len(text) - origin
-            self._failure(candidate, text[origin : origin + 400])
+            self._failure(candidate, text[origin : origin + min(reader.length, 400)])
             self._reread += reader.length
             at = origin + (1 if self._reread < _MAX_REREAD else max(1, reader.length))
 
