@@ -1,6 +1,6 @@
 """Types of the extension module; `make lint` holds them against the module with mypy's stubtest."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, final, overload
 
 from typing_extensions import Buffer
@@ -15,6 +15,9 @@ __all__ = [
     "Vocabulary",
     "allocate_token_bitmask",
     "apply_token_bitmask",
+    "clean_messages",
+    "content_hash",
+    "encode_png",
     "extends_token_ids",
     "fill_batch",
     "read_token_ids",
@@ -165,3 +168,14 @@ def read_token_ids(input_ids: Any, start: int) -> list[list[int]]: ...
 def extends_token_ids(input_ids: Any, before: Any) -> bool: ...
 def fill_batch(matchers: Sequence[GrammarMatcher | None], bitmask: Any, *, max_threads: int | None = None) -> None: ...
 def unknown_schema_keywords(schema: str) -> list[tuple[str, str]]: ...
+def clean_messages(
+    messages: Iterable[Any],
+    role_conversions: Mapping[Any, Any] | None,
+    mode: str,
+    read: Callable[[Any, int], tuple[Any, Any, Any]],
+    clean_part: Callable[[Any, int, str], dict[str, Any]],
+    describe: Callable[[Any], str],
+    /,
+) -> list[dict[str, Any]]: ...
+def content_hash(data: bytes, /) -> bytes: ...
+def encode_png(pixels: bytes, width: int, height: int, channels: int, icc_profile: bytes | None = None) -> bytes: ...

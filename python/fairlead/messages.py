@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import Enum, StrEnum
 from typing import Any, Literal
 
+from fairlead import _core
 from fairlead.errors import MessageError, ModelError
+from fairlead.images import encode_image_base64, image_url
 from fairlead.types import FinishReason, ReplyInfo, Timings, TokenUsage
 
 __all__ = [
@@ -146,8 +148,6 @@ def _plain(value: Any) -> Any:
 
 def _json_default(value: Any) -> Any:
     if hasattr(value, "save") and hasattr(value, "mode"):
-        from fairlead.images import encode_image_base64
-
         return encode_image_base64(value)
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
@@ -155,6 +155,8 @@ def _json_default(value: Any) -> Any:
         return value.model_dump()
     return str(value)
 
+
+_NO_INFO = ReplyInfo()  # frozen: one serves all messages
 
 # A method named `dict` hides the builtin in the annotations of its class.
 _Part = dict[str, Any]
@@ -183,7 +185,7 @@ class ChatMessage:
     token_usage: TokenUsage | None = None
 
     def __post_init__(self) -> None:
-        self._info = ReplyInfo()
+        self._info = _NO_INFO
         if self.tool_calls is not None:
             self.tool_calls = [coerce_tool_call(call) for call in self.tool_calls]
 
@@ -347,35 +349,11 @@ def clean_messages(
     flatten: bool = False,
 ) -> list[dict[str, Any]]:
     """get_clean_message_list, with a third way for images: "keep" passes them as they are."""
-    conversions = {role_name(old): role_name(new) for old, new in (role_conversions or {}).items()}
-    cleaned: list[dict[str, Any]] = []
-    first_calls: Any = None
-    for index, message in enumerate(messages):
-        role, content, calls = _read(message, index)
-        if role in conversions:
-            role = conversions[role]
-        elif role in _ROLE_ALIASES:
-            role = conversions.get(_ROLE_ALIASES[role], _ROLE_ALIASES[role])
-        follows = bool(cleaned) and cleaned[-1]["role"] == role
-        if flatten:
-            content = _flat(content, calls, index)
-        elif content is not None and not isinstance(content, str):
-            content = [_clean_part(part, index, images) for part in content]
-        if not follows:
-            cleaned.append({"role": role, "content": content})
-            first_calls = calls
-            continue
-        # Content of None stands as it is until something has to be merged with it.
-        if content is None and calls:
-            content = describe_tool_calls(calls)
-        before = cleaned[-1]["content"]
-        if before is None and content and first_calls:
-            before = describe_tool_calls(first_calls)
-        cleaned[-1]["content"] = _merge(before, content)
-    if flatten:
-        for clean in cleaned:
-            clean["content"] = clean["content"] or ""
-    return cleaned
+    mode = "text" if flatten else images
+    return _core.clean_messages(messages, role_conversions, mode, _read, _clean_part, describe_tool_calls)
+
+
+# The pass itself is Rust and handles what is common; it asks the following for all that is rare or wrong.
 
 
 def _read(message: Any, index: int) -> tuple[str, Any, Any]:
@@ -401,7 +379,8 @@ def _read(message: Any, index: int) -> tuple[str, Any, Any]:
     return role, content, calls
 
 
-def _clean_part(part: Any, index: int, images: str) -> dict[str, Any]:
+def _clean_part(part: Any, index: int, mode: str) -> dict[str, Any]:
+    """A new dictionary for one part of a content; with the mode "text" nothing but text passes."""
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if not isinstance(part, (dict, Mapping)):
@@ -410,54 +389,16 @@ def _clean_part(part: Any, index: int, images: str) -> dict[str, Any]:
     kind = clean.setdefault("type", "text" if "text" in clean else None)
     if kind is None or (kind == "text" and not isinstance(clean.get("text"), str)):
         raise MessageError(f"message {index}: a part of its content has no type or no text: {part!r}", index=index)
-    if kind == "image" and images != "keep" and "image" in clean:
-        from fairlead.images import encode_image_base64, make_image_url
-
+    if mode == "text" and kind != "text":
+        raise MessageError(
+            f"message {index} contains a part of type {kind!r}, but this model takes only text", index=index
+        )
+    if kind == "image" and mode != "keep" and "image" in clean:
         try:
-            encoded = encode_image_base64(clean["image"])
+            if mode == "base64":
+                clean["image"] = encode_image_base64(clean["image"])
+            else:
+                clean.update(type="image_url", image_url={"url": image_url(clean.pop("image"))})
         except MessageError as error:
             raise MessageError(f"message {index}: {error}", index=index) from error
-        if images == "base64":
-            clean["image"] = encoded
-        else:
-            del clean["image"]
-            clean.update(type="image_url", image_url={"url": make_image_url(encoded)})
     return clean
-
-
-def _flat(content: Any, calls: Any, index: int) -> str | None:
-    if content is None:
-        return describe_tool_calls(calls) if calls else None
-    if isinstance(content, str):
-        return content
-    texts = []
-    for part in content:
-        if type(part) is dict and part.get("type") == "text" and type(part.get("text")) is str:
-            texts.append(part["text"])
-            continue
-        clean = _clean_part(part, index, "keep")
-        if clean["type"] != "text":
-            raise MessageError(
-                f"message {index} contains a part of type {clean['type']!r}, but this model takes only text",
-                index=index,
-            )
-        texts.append(clean["text"])
-    return "\n".join(texts) if texts else None
-
-
-def _merge(before: Any, after: Any) -> Any:
-    """The content of two messages of one role; ``before`` is ours to change."""
-    if after is None or after == []:
-        return before
-    if before is None:
-        return after
-    if isinstance(before, str):
-        if isinstance(after, str):
-            return f"{before}\n{after}"
-        before = [{"type": "text", "text": before}]
-    for part in [{"type": "text", "text": after}] if isinstance(after, str) else after:
-        if part["type"] == "text" and before and before[-1]["type"] == "text":
-            before[-1]["text"] += "\n" + part["text"]
-        else:
-            before.append(part)
-    return before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ __all__ = [
     "ChatMessageStreamDelta",
     "ChatMessageToolCallStreamDelta",
     "ChatStream",
+    "DeltaAccumulator",
     "agglomerate_stream_deltas",
 ]
 
@@ -101,30 +103,73 @@ def agglomerate_stream_deltas(stream_deltas: Iterable[Any], role: MessageRole = 
     Raises:
         MessageError: A piece of a tool call has no index.
     """
-    texts: list[str] = []
-    calls: dict[int, _PartialCall] = {}
-    read = written = 0
-    info = None
+    accumulator = DeltaAccumulator(role)
     for delta in stream_deltas:
+        accumulator.add(delta)
+    return accumulator.message
+
+
+class DeltaAccumulator:
+    """The reply so far, while its deltas arrive one by one.
+
+    What was put together before is not put together again: a delta costs the same however many came before it, and
+    ``message`` no more than one copy of the text.
+
+    Args:
+        role: The role of the message.
+    """
+
+    def __init__(self, role: MessageRole = MessageRole.ASSISTANT) -> None:
+        self._role = role
+        self._texts: list[str] = []
+        self._calls: dict[int, _PartialCall] = {}
+        self._read = self._written = 0
+        self._info: ReplyInfo | None = None
+
+    def add(self, delta: Any) -> None:
+        """Take the next delta, ours or smolagents'.
+
+        Raises:
+            MessageError: A piece of a tool call has no index.
+        """
         if delta.token_usage:
-            read += delta.token_usage.input_tokens
-            written += delta.token_usage.output_tokens
+            self._read += delta.token_usage.input_tokens
+            self._written += delta.token_usage.output_tokens
         if delta.content:
-            texts.append(delta.content)
+            self._texts.append(delta.content)
         for piece in delta.tool_calls or ():
             if piece.index is None:
                 raise MessageError(f"a piece of a tool call has no index: {piece}")
-            calls.setdefault(piece.index, _PartialCall()).add(piece)
-        info = getattr(delta, "_info", info)
-    message = ChatMessage(
-        role=role,
-        content="".join(texts),
-        tool_calls=[call.finish() for call in calls.values()],
-        token_usage=TokenUsage(read, written),
-    )
-    if info is not None:
-        attach_info(message, info)
-    return message
+            call = self._calls.get(piece.index)
+            if call is None:
+                call = self._calls[piece.index] = _PartialCall()
+            call.add(piece)
+        self._info = getattr(delta, "_info", self._info)
+
+    @property
+    def content(self) -> str:
+        """The text so far."""
+        return _joined(self._texts)
+
+    @property
+    def message(self) -> ChatMessage:
+        """A new message of all that has arrived, as ``agglomerate_stream_deltas`` makes it."""
+        message = ChatMessage(
+            role=self._role,
+            content=self.content,
+            tool_calls=[call.finish() for call in self._calls.values()],
+            token_usage=TokenUsage(self._read, self._written),
+        )
+        if self._info is not None:
+            attach_info(message, self._info)
+        return message
+
+
+def _joined(texts: list[str]) -> str:
+    # The list stays in two pieces at most between two calls, so that asking after each delta joins two texts.
+    if len(texts) > 1:
+        texts[:] = ["".join(texts)]
+    return texts[0] if texts else ""
 
 
 class _PartialCall:
@@ -141,7 +186,7 @@ class _PartialCall:
                 self.arguments.append(piece.function.arguments)
 
     def finish(self) -> ChatMessageToolCall:
-        function = ChatMessageToolCallFunction(name=self.name, arguments="".join(self.arguments))
+        function = ChatMessageToolCallFunction(name=self.name, arguments=_joined(self.arguments))
         return ChatMessageToolCall(function=function, id=self.id, type="function")
 
 
@@ -159,7 +204,9 @@ class ChatStream(Generator[ChatMessageStreamDelta, None, None]):
     def __init__(self, deltas: Iterator[ChatMessageStreamDelta], on_close: Callable[[], None] | None = None) -> None:
         self._deltas = deltas
         self._on_close = on_close
-        self._seen: list[ChatMessageStreamDelta] = []
+        self._accumulator = DeltaAccumulator()
+        # Put together when somebody asks: a delta is handed out whatever it contains.
+        self._new: deque[ChatMessageStreamDelta] = deque()
         self._ended = False
 
     def __next__(self) -> ChatMessageStreamDelta:
@@ -170,7 +217,7 @@ class ChatStream(Generator[ChatMessageStreamDelta, None, None]):
         except BaseException:
             self.close()
             raise
-        self._seen.append(delta)
+        self._new.append(delta)
         return delta
 
     def send(self, value: None) -> ChatMessageStreamDelta:
@@ -214,4 +261,7 @@ class ChatStream(Generator[ChatMessageStreamDelta, None, None]):
     @property
     def message(self) -> ChatMessage:
         """What has arrived so far, put together; with ``finish_reason`` and ``parsed`` once the stream has ended."""
-        return agglomerate_stream_deltas(self._seen)
+        while self._new:
+            self._accumulator.add(self._new[0])
+            self._new.popleft()
+        return self._accumulator.message

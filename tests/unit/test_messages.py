@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import copy
-import io
 import json
 import pickle
 import sys
@@ -24,11 +22,11 @@ from fairlead.models import (
     MessageRole,
     TokenUsage,
     agglomerate_stream_deltas,
-    encode_image_base64,
     get_clean_message_list,
     get_tool_call_from_text,
     remove_content_after_stop_sequences,
 )
+from fairlead.streaming import ChatStream, DeltaAccumulator
 from fairlead.types import OutputShape, ReplyInfo
 
 
@@ -169,39 +167,35 @@ def test_cleaning_is_linear():
     assert seconds(4000) < 0.5
 
 
-# Images
+def test_a_message_given_as_any_kind_of_mapping_or_iterable():
+    from collections import OrderedDict, UserDict
+
+    for made in (OrderedDict(user("a")), UserDict(user("a"))):
+        assert get_clean_message_list(iter([made, user("b")])) == [user("a\nb")]
+    assert get_clean_message_list(()) == []
 
 
-def test_images_of_every_kind():
-    numpy = pytest.importorskip("numpy")
-    from PIL import Image
-
-    pixels = numpy.arange(48, dtype=numpy.uint8).reshape(4, 4, 3)
-    image = Image.fromarray(pixels)
-    expected = encode_image_base64(image)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    assert base64.b64decode(expected) == buffer.getvalue()
-    for form in (
-        pixels,
-        buffer.getvalue(),
-        bytearray(buffer.getvalue()),
-        expected,
-        "data:image/png;base64," + expected,
-    ):
-        assert encode_image_base64(form) == expected
-    with pytest.raises(MessageError):
-        encode_image_base64("https://example.com/image.png")
-    with pytest.raises(MessageError):
-        encode_image_base64(5)
+def test_roles_are_told_apart_by_their_text():
+    # Strings out of parsed JSON are distinct objects.
+    history = json.loads(json.dumps([user(str(i)) for i in range(40)]))
+    assert get_clean_message_list(history) == [user("\n".join(map(str, range(40))))]
+    assert get_clean_message_list([*history, ChatMessage(MessageRole.USER, "x")], {"user": "system"}) == [
+        {"role": "system", "content": "\n".join([*map(str, range(40)), "x"])}
+    ]
 
 
-def test_an_image_file(tmp_path):
-    from PIL import Image
+def test_an_exception_of_a_message_passes():
+    class Strange:
+        role = "user"
 
-    Image.new("RGB", (3, 3), (1, 2, 3)).save(tmp_path / "i.png")
-    expected = encode_image_base64(Image.new("RGB", (3, 3), (1, 2, 3)))
-    assert encode_image_base64(tmp_path / "i.png") == encode_image_base64(str(tmp_path / "i.png")) == expected
+        @property
+        def content(self) -> str:
+            raise RuntimeError("gone")
+
+    with pytest.raises(RuntimeError, match="gone"):
+        get_clean_message_list([Strange()])
+    with pytest.raises(TypeError):
+        get_clean_message_list(5)
 
 
 # ChatMessage
@@ -272,6 +266,42 @@ def test_usage():
 def test_a_piece_without_an_index():
     with pytest.raises(MessageError):
         agglomerate_stream_deltas([ChatMessageStreamDelta(tool_calls=[ChatMessageToolCallStreamDelta(id="x")])])
+
+
+def test_deltas_one_by_one_are_the_same_as_all_at_once():
+    pieces = [
+        ChatMessageToolCallStreamDelta(0, "x", "function", ChatMessageToolCallFunction("{", "f")),
+        ChatMessageToolCallStreamDelta(0, None, None, ChatMessageToolCallFunction("}", "")),
+    ]
+    deltas = [
+        ChatMessageStreamDelta("a"),
+        ChatMessageStreamDelta("b", [pieces[0]]),
+        ChatMessageStreamDelta(None, [pieces[1]]),
+        ChatMessageStreamDelta("", token_usage=TokenUsage(2, 3)),
+    ]
+    accumulator = DeltaAccumulator()
+    for count, delta in enumerate(deltas, 1):
+        accumulator.add(delta)
+        assert accumulator.message == agglomerate_stream_deltas(deltas[:count])
+    assert accumulator.content == "ab"
+    assert accumulator.message.tool_calls[0].function.arguments == "{}"
+
+
+def test_messages_of_a_stream_are_apart():
+    stream = ChatStream(iter([ChatMessageStreamDelta("a"), ChatMessageStreamDelta("b")]))
+    next(stream)
+    first = stream.message
+    first.content += "x"
+    assert stream.drain().content == "ab" and first.content == "ax"
+
+
+def test_accumulating_is_linear():
+    accumulator = DeltaAccumulator()
+    started = time.perf_counter()
+    for _ in range(20_000):
+        accumulator.add(ChatMessageStreamDelta("token "))
+    assert len(accumulator.message.content) == 120_000
+    assert time.perf_counter() - started < 2
 
 
 # Cutting

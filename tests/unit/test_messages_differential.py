@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import io
 import json
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 theirs = pytest.importorskip("smolagents.models")
+Image = pytest.importorskip("PIL.Image")
 
 import fairlead.models as ours  # noqa: E402
 from fairlead import MessageError  # noqa: E402
@@ -20,12 +23,7 @@ ROLES = ["user", "assistant", "system", "tool-call", "tool-response"]
 texts = st.text(alphabet="ab \n{}é", max_size=6)
 
 
-def pillow() -> Any:
-    Image = pytest.importorskip("PIL.Image")
-    return Image.new("RGB", (2, 2), (9, 8, 7))
-
-
-IMAGE = pillow()
+IMAGE = Image.new("RGB", (2, 2), (9, 8, 7))
 text_parts = st.builds(lambda text: {"type": "text", "text": text}, texts)
 image_parts = st.builds(lambda: {"type": "image", "image": IMAGE})
 other_parts = st.builds(lambda url: {"type": "image_url", "image_url": {"url": url}}, texts)
@@ -81,6 +79,26 @@ def loses_data(history: list[dict[str, Any]], flatten: bool) -> bool:
     return flatten and any(isinstance(m["content"], list) and len(m["content"]) > 1 for m in history)
 
 
+def visible(cleaned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The images as what they show: two encoders make different files of the same pixels."""
+
+    def seen(part: dict[str, Any]) -> dict[str, Any]:
+        text = part.get("image") or (part.get("image_url") or {}).get("url", "")
+        if not text.removeprefix("data:image/png;base64,").startswith("iVBOR"):
+            return part
+        header, _, data = text.rpartition(",")
+        image = Image.open(io.BytesIO(base64.b64decode(data)))
+        shown = (header, image.mode, image.size, image.tobytes())
+        return {**part, "image": shown} if "image" in part else {**part, "image_url": shown}
+
+    return [
+        {**message, "content": [seen(part) for part in message["content"]]}
+        if isinstance(message["content"], list)
+        else message
+        for message in cleaned
+    ]
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(messages, max_size=5), conversions, st.booleans(), st.booleans())
 def test_cleaning_gives_their_result(history, roles, urls, flatten):
@@ -94,7 +112,7 @@ def test_cleaning_gives_their_result(history, roles, urls, flatten):
         if isinstance(expected, Exception):
             assert not isinstance(got, Exception) or isinstance(got, MessageError)
         elif not loses_data(history, flatten):
-            assert got == expected
+            assert visible(got) == visible(expected)
             assert all(type(message["role"]) is str for message in got)
     assert repr(ours_in) == repr(before)
 

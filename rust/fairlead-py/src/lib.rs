@@ -12,7 +12,9 @@ mod bitmask;
 mod buffers;
 mod errors;
 mod grammar;
+mod images;
 mod matcher;
+mod messages;
 mod stop;
 mod vocab;
 
@@ -27,7 +29,11 @@ mod _core {
     #[pymodule_export]
     use crate::grammar::{CompiledGrammar, Compiler, Grammar, unknown_schema_keywords};
     #[pymodule_export]
+    use crate::images::{content_hash, encode_png};
+    #[pymodule_export]
     use crate::matcher::{GrammarMatcher, fill_batch};
+    #[pymodule_export]
+    use crate::messages::clean_messages;
     #[pymodule_export]
     use crate::stop::StopSequenceMatcher;
     #[pymodule_export]
