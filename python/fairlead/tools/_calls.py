@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,8 @@ _WRAPPERS = ("tool_calls", "tool_call", "function_call", "function")
 _MAX_WRAPPERS = 3
 
 raw_decode = json.JSONDecoder(strict=False).raw_decode
+# No object in any spelling that is read.
+_PLACEHOLDER = re.compile(r"\{ *[A-Za-z_]")
 _TEXT = (str, bytes, bytearray)
 
 # Ten digits from the beginning: padding would take longer than all the rest of an id.
@@ -94,7 +97,10 @@ def get_tool_call_from_text(text: str, tool_name_key: str, tool_arguments_key: s
         try:
             found, end = raw_decode(text, at)
         except (ValueError, RecursionError):
-            break
+            if _PLACEHOLDER.match(text, at) is None:
+                break
+            at = text.find("{", at + 1)
+            continue
         if tool_name_key in found:
             arguments = found.get(tool_arguments_key)
             if isinstance(arguments, str):

@@ -20,6 +20,8 @@ _PIECE = 4096
 # Characters that are read again behind a brace that began no object; past it the search goes on where it failed.
 _MAX_REREAD = 1 << 19
 
+# A brace whose next character can begin no key, as in {placeholder}.
+_NO_OBJECT = re.compile(r"\{[ \t\r\n]*[^ \t\r\n\"'}0-9+\-.]")
 _HIGH_SURROGATE = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}")
 _CUT = "the text ends inside it"
 
@@ -170,6 +172,10 @@ class ToolCallStreamParser:
                 origin = at = text.find("{", at)
                 if at < 0:
                     return
+                # Prose may be full of these: the first is read for the error, the others are passed over.
+                if self._failed is not None and (found := _NO_OBJECT.match(text, at)):
+                    at = self._resume(at, found.end() - at - 1)
+                    continue
                 self._candidate = _Candidate(self._name_key, self._arguments_key)
             candidate = self._candidate
             reader = candidate.reader
@@ -191,8 +197,12 @@ class ToolCallStreamParser:
             if reader.status == "open":
                 reader.reason, reader.length = _CUT, len(text) - origin
             self._failure(candidate, text[origin : origin + min(reader.length, 400)])
-            self._reread += reader.length
-            at = origin + (1 if self._reread < _MAX_REREAD else max(1, reader.length))
+            at = self._resume(origin, reader.length)
+
+    def _resume(self, origin: int, length: int) -> int:
+        """Where to search on when the brace at ``origin`` began nothing, as ``length`` characters showed."""
+        self._reread += length
+        return origin + (1 if self._reread < _MAX_REREAD else max(1, length))
 
     def _completed(self, candidate: _Candidate, deltas: list[ChatMessageToolCallStreamDelta]) -> bool:
         """Take up an object that is whole; False if Python can't read it."""
