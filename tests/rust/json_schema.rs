@@ -32,6 +32,11 @@ fn golden_combined() {
 }
 
 #[test]
+fn golden_negation() {
+    run_golden(include_str!("../data/json_schema/negation.toml"));
+}
+
+#[test]
 fn golden_whitespace() {
     run_golden(include_str!("../data/json_schema/whitespace.toml"));
 }

@@ -1,6 +1,6 @@
 //! Grammars, and the compiler that lowers them for one vocabulary.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use indexmap::IndexMap;
 
@@ -127,8 +127,15 @@ impl Default for CompilerOptions {
 pub struct Compiler {
     shared: Arc<Shared>,
     options: CompilerOptions,
-    known: Mutex<IndexMap<Grammar, Arc<CompiledGrammar>>>,
-    known_bytes: Mutex<usize>,
+    known: Mutex<Known>,
+}
+
+/// Grammars compiled in one space. Once a fresh one is begun they are let go, so that the old one can be freed.
+#[derive(Debug, Default)]
+struct Known {
+    space: Weak<Space>,
+    grammars: IndexMap<Grammar, Arc<CompiledGrammar>>,
+    bytes: usize,
 }
 
 /// Bytes of grammars, as written, that a compiler remembers.
@@ -138,7 +145,9 @@ impl Compiler {
     /// A compiler for a vocabulary.
     pub fn new(vocabulary: Arc<Vocabulary>, options: CompilerOptions) -> Self {
         let shared = Arc::new(Shared::new(vocabulary, options.cache_limit_bytes, options.uncached));
-        Self { shared, options, known: Mutex::default(), known_bytes: Mutex::new(0) }
+        // What every grammar with strings needs first, once per vocabulary.
+        shared.space().text();
+        Self { shared, options, known: Mutex::default() }
     }
 
     /// The vocabulary.
@@ -156,10 +165,16 @@ impl Compiler {
     /// # Errors
     /// A malformed or unsupported grammar, one without any sentence, or a limit.
     pub fn compile(&self, grammar: &Grammar) -> Result<Arc<CompiledGrammar>, Error> {
-        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(grammar) {
-            return Ok(Arc::clone(known));
-        }
         let space = self.shared.space();
+        {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if !std::ptr::eq(known.space.as_ptr(), Arc::as_ptr(&space)) {
+                *known = Known { space: Arc::downgrade(&space), ..Known::default() };
+            }
+            if let Some(compiled) = known.grammars.get(grammar) {
+                return Ok(Arc::clone(compiled));
+            }
+        }
         let root = grammar.lower(&space.store, &self.options.limits)?;
         if root == EMPTY || !space.store.alive(root) {
             return Err(match grammar {
@@ -174,13 +189,12 @@ impl Compiler {
             instance: Mutex::new((space, root)),
         });
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bytes = self.known_bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        *bytes += grammar.bytes();
-        if *bytes > KNOWN_BYTES {
-            known.clear();
-            *bytes = grammar.bytes();
+        known.bytes += grammar.bytes();
+        if known.bytes > KNOWN_BYTES {
+            known.grammars.clear();
+            known.bytes = grammar.bytes();
         }
-        known.insert(grammar.clone(), Arc::clone(&compiled));
+        known.grammars.insert(grammar.clone(), Arc::clone(&compiled));
         Ok(compiled)
     }
 }

@@ -334,7 +334,8 @@ impl GrammarMatcher {
         if !self.terminated {
             for part in &parts {
                 part.entry.hash(&mut hasher);
-                if part.extra != 0 && !self.space.entry(part.entry).events.is_empty() {
+                let event = part.extra != 0 && !self.space.entry(part.entry).events.is_empty();
+                if event || self.has_scarce_keys() {
                     self.text.hash(&mut hasher);
                 }
             }

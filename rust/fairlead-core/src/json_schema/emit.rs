@@ -14,7 +14,8 @@ use super::options::{JsonOptions, Whitespace};
 use super::read::Reader;
 use super::shape::{Arrays, Demands, Keys, Numbers, Objects, Shape, Strings};
 use crate::automata::{
-    ByteSet, Decimal, Declared, EMPTY, EPS, ElementsSpec, ExprId, Layout, MembersSpec, RuleId, Store, UNBOUNDED,
+    ByteSet, Decimal, Declared, EMPTY, EPS, ElementsSpec, ExprId, Layout, MembersSpec, NumberRange, RuleId, Store,
+    UNBOUNDED,
 };
 use crate::error::Error;
 
@@ -125,25 +126,25 @@ impl<'r, 'a> Emitter<'r, 'a> {
         self.reader.options
     }
 
-    /// The expression of all values that satisfy some demands; [`EMPTY`] if there is none.
-    pub(super) fn lower(&mut self, root: &Demands) -> Result<ExprId, Error> {
+    /// The expression of all values that satisfy some demands, [`EMPTY`] if there is none; or the pointers of `oneOf`
+    /// whose branches have been taken for exclusive and are not.
+    pub(super) fn lower(&mut self, root: &Demands) -> Result<Result<ExprId, HashSet<String>>, Error> {
         self.plan_all(root)?;
         let exclusive = std::mem::take(&mut self.reader.exclusive);
         for (pair, _) in &exclusive {
             self.plan_all(pair)?;
         }
         self.find_alive();
-        for (pair, pointer) in exclusive {
-            if self.slots[&pair].alive {
-                let what = "two branches of this oneOf admit a common value, which is not supported yet";
-                return Err(Error::unsupported(pointer, "oneOf", what));
-            }
+        let overlapping = exclusive.into_iter().filter(|(pair, _)| self.slots[pair].alive).map(|(_, pointer)| pointer);
+        let overlapping: HashSet<String> = overlapping.collect();
+        if !overlapping.is_empty() {
+            return Ok(Err(overlapping));
         }
         if !self.slots[root].alive {
-            return Ok(EMPTY);
+            return Ok(Ok(EMPTY));
         }
         let rule = self.rule(root);
-        Ok(self.store.body(rule))
+        Ok(Ok(self.store.body(rule)))
     }
 
     // ---- planning --------------------------------------------------------------------------------------------
@@ -153,9 +154,6 @@ impl<'r, 'a> Emitter<'r, 'a> {
         while let Some(demands) = todo.pop() {
             if self.slots.contains_key(&demands) {
                 continue;
-            }
-            if self.store.len() > self.reader.limits.max_nodes.saturating_add(self.store.len() / 2) {
-                return Err(Error::limit("the schema needs too many states"));
             }
             let shape = self.reader.shape_of(&demands)?;
             let slot = self.plan(shape)?;
@@ -239,8 +237,19 @@ impl<'r, 'a> Emitter<'r, 'a> {
         if !numbers.is_free() {
             let mut range = numbers.range.clone();
             range.integer_fraction = fraction;
-            let number = store.number(&range);
-            return number.ok_or_else(|| Error::limit("the multipleOf conditions have too many digits together"));
+            let compiled = |range: &NumberRange| {
+                let number = store.number(range);
+                number.ok_or_else(|| Error::limit("the multipleOf conditions have too many digits together"))
+            };
+            let mut parts = vec![compiled(&range)?];
+            for excluded in &numbers.excluded {
+                parts.push(store.not(compiled(excluded)?));
+            }
+            let number = store.inter(parts);
+            return match store.alive_within(number, self.reader.limits.max_states) {
+                Some(alive) => Ok(if alive { number } else { EMPTY }),
+                None => Err(Error::limit("whether any number is left takes too many states to tell")),
+            };
         }
         let digit = |lo: u8| store.byte_set(ByteSet::range(lo, b'9'));
         let digits = |min| store.repeat(digit(b'0'), min, UNBOUNDED);
@@ -266,7 +275,11 @@ impl<'r, 'a> Emitter<'r, 'a> {
 
     fn plan_object(&mut self, objects: &Objects) -> Result<Option<PlannedObject>, Error> {
         let store = self.store;
-        let keys: IndexSet<Rc<str>> = objects.order.iter().chain(&objects.required).cloned().collect();
+        let named = objects.members.iter().filter_map(|(keys, _)| match keys {
+            Keys::Named(key) => Some(key),
+            _ => None,
+        });
+        let keys: IndexSet<Rc<str>> = objects.order.iter().chain(&objects.required).chain(named).cloned().collect();
         let mut names = Vec::new();
         for demands in &objects.names {
             names.push(self.reader.key_texts(demands)?);

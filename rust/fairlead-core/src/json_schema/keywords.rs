@@ -13,7 +13,7 @@ pub(super) enum Kind {
     Ignored,
 }
 
-const SUPPORTED: [&str; 26] = [
+const SUPPORTED: [&str; 32] = [
     "type",
     "enum",
     "const",
@@ -40,21 +40,23 @@ const SUPPORTED: [&str; 26] = [
     "propertyNames",
     "$ref",
     "allOf",
-];
-const COMBINED: [&str; 2] = ["anyOf", "oneOf"];
-const UNSUPPORTED: [&str; 12] = [
     "not",
     "if",
     "dependentRequired",
     "dependentSchemas",
     "dependencies",
-    "contains",
     "uniqueItems",
+];
+const COMBINED: [&str; 2] = ["anyOf", "oneOf"];
+const UNSUPPORTED: [&str; 8] = [
+    "contains",
     "unevaluatedProperties",
     "unevaluatedItems",
     "$dynamicRef",
     "$recursiveRef",
     "extends",
+    "disallow",
+    "divisibleBy",
 ];
 
 pub(super) fn kind(keyword: &str, draft: Draft) -> Kind {
@@ -65,9 +67,10 @@ pub(super) fn kind(keyword: &str, draft: Draft) -> Kind {
         "dependentRequired" | "dependentSchemas" | "unevaluatedProperties" | "unevaluatedItems" => {
             since(Draft::Draft201909)
         }
-        "$recursiveRef" => draft == Draft::Draft201909,
+        "$recursiveRef" => matches!(draft, Draft::Draft201909 | Draft::Unnamed),
         "prefixItems" | "$dynamicRef" => since(Draft::Draft202012),
-        "extends" => false,
+        // Of draft 3, which is read as draft 4 where the two agree.
+        "extends" | "disallow" | "divisibleBy" => draft == Draft::Draft4,
         _ => true,
     };
     if !here {

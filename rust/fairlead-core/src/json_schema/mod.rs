@@ -4,6 +4,7 @@
 //! combined, and what has any value at all is lowered to expressions. The whole schema is walked before the first
 //! token: what is unsupported is an error with its JSON pointer, never discovered later.
 
+mod complement;
 mod document;
 mod emit;
 mod format;
@@ -36,15 +37,23 @@ pub(crate) fn lower(store: &Store, text: &str, options: &JsonOptions, limits: &L
         .iter()
         .map(|(uri, text)| Ok((&**uri, parse(text, &format!("the resource {uri}"), limits)?)))
         .collect::<Result<_, Error>>()?;
-    let mut documents = document::Documents::default();
-    let place = documents.add("", &root, options.draft.unwrap_or(Draft::Unnamed), "");
-    for (uri, value) in &resources {
-        documents.add(uri, value, options.draft.unwrap_or(Draft::Unnamed), &format!("{uri}#"));
+    // Branches of `oneOf` mostly exclude each other: that is tried first, since negation makes larger shapes.
+    let mut overlapping = hashbrown::HashSet::new();
+    loop {
+        let mut documents = document::Documents::default();
+        let draft = options.draft.unwrap_or(Draft::Unnamed);
+        let place = documents.add("", &root, draft, "");
+        for (uri, value) in &resources {
+            documents.add(uri, value, draft, &format!("{uri}#"));
+        }
+        documents.check_dialect(&place)?;
+        let mut reader = read::Reader::new(store, options, limits, documents, overlapping.clone());
+        let demands = reader.demand(place);
+        match emit::Emitter::new(&mut reader).lower(&demands)? {
+            Ok(root) => return Ok(root),
+            Err(more) => overlapping.extend(more),
+        }
     }
-    documents.check_dialect(&place)?;
-    let mut reader = read::Reader::new(store, options, limits, documents);
-    let demands = reader.demand(place);
-    emit::Emitter::new(&mut reader).lower(&demands)
 }
 
 /// Keywords of a schema that don't constrain and are no annotations of the standard either, with their pointers.

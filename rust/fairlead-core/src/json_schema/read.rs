@@ -9,11 +9,14 @@ use serde_json::Value;
 use super::document::{Documents, Place, escaped, keywords};
 use super::keywords::{self, Kind};
 use super::options::JsonOptions;
-use super::shape::{Arrays, Demands, Keys, Numbers, Objects, Shape, Strings, same};
+use super::shape::{ALWAYS, Arrays, Demands, Keys, NEVER, Numbers, Objects, Shape, Strings, opposite, same};
 use crate::automata::{Bound, Decimal, Store};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::regex::{self, Dialect};
+
+/// Combinations of arrays or objects that one schema may have after all its alternatives are multiplied out.
+const MANY_COMPOSITES: usize = 4096;
 
 /// Reads schemas on demand and remembers the shape of each.
 pub(super) struct Reader<'a> {
@@ -29,6 +32,8 @@ pub(super) struct Reader<'a> {
     open: Vec<u32>,
     /// Branches of `oneOf` that must turn out to exclude each other.
     pub(super) exclusive: Vec<(Demands, String)>,
+    /// Pointers of those `oneOf` whose branches turned out to overlap; they are read by negation.
+    overlapping: HashSet<String>,
     work: usize,
 }
 
@@ -38,6 +43,7 @@ impl<'a> Reader<'a> {
         options: &'a JsonOptions,
         limits: &'a Limits,
         documents: Documents<'a>,
+        overlapping: HashSet<String>,
     ) -> Self {
         Self {
             store,
@@ -49,6 +55,7 @@ impl<'a> Reader<'a> {
             shapes: HashMap::new(),
             open: Vec::new(),
             exclusive: Vec::new(),
+            overlapping,
             work: 0,
         }
     }
@@ -58,26 +65,39 @@ impl<'a> Reader<'a> {
         if place.schema == &Value::Bool(true) || keywords(place.schema).is_some_and(serde_json::Map::is_empty) {
             return Rc::new([]);
         }
+        if place.schema == &Value::Bool(false) {
+            return Rc::new([NEVER]);
+        }
         let places = &mut self.places;
         let number = *self.number_of.entry(place.key()).or_insert_with(|| {
             places.push(place);
             places.len() as u32 - 1
         });
-        Rc::new([number])
+        Rc::new([2 * number])
     }
 
     /// The shape of all values that satisfy some demands.
     pub(super) fn shape_of(&mut self, demands: &Demands) -> Result<Shape, Error> {
         let mut all = Shape::any(self.store);
-        for &number in demands.iter() {
-            let shape = self.shape(number)?;
-            all = self.meet(&all, &shape, &Rc::clone(&self.places[number as usize].pointer))?;
+        for &demand in demands.iter() {
+            match demand {
+                NEVER => return Ok(Shape::default()),
+                ALWAYS => continue,
+                _ => {}
+            }
+            let shape = self.shape(demand)?;
+            let pointer = Rc::clone(&self.places[demand as usize / 2].pointer);
+            all = self.meet(&all, &shape, &pointer)?;
         }
         Ok(all)
     }
 
     fn meet(&mut self, a: &Shape, b: &Shape, pointer: &str) -> Result<Shape, Error> {
         self.work += 1 + a.alternatives() * b.alternatives();
+        if a.composites() * b.composites() > MANY_COMPOSITES {
+            let what = format!("this schema has more than {MANY_COMPOSITES} combinations of alternatives");
+            return Err(Error::limit(what).at_pointer(pointer));
+        }
         if self.work > self.limits.max_nodes {
             let what = format!("combining this schema takes more than {} steps", self.limits.max_nodes);
             return Err(Error::limit(what).at_pointer(pointer));
@@ -85,24 +105,46 @@ impl<'a> Reader<'a> {
         Ok(a.meet(self.store, b))
     }
 
-    fn shape(&mut self, number: u32) -> Result<Rc<Shape>, Error> {
-        if let Some(shape) = self.shapes.get(&number) {
+    /// The shape of all values that satisfy one demand.
+    fn shape(&mut self, demand: u32) -> Result<Rc<Shape>, Error> {
+        match demand {
+            NEVER => return Ok(Rc::new(Shape::default())),
+            ALWAYS => return Ok(Rc::new(Shape::any(self.store))),
+            _ => {}
+        }
+        if let Some(shape) = self.shapes.get(&demand) {
             return Ok(Rc::clone(shape));
         }
-        let place = self.places[number as usize].clone();
-        if self.open.contains(&number) {
+        let place = self.places[demand as usize / 2].clone();
+        if self.open.contains(&demand) {
             return Err(Error::schema(&*place.pointer, "this schema refers to itself without a value in between"));
         }
         if self.open.len() >= self.limits.max_depth {
             let what = format!("schemas are nested deeper than {}", self.limits.max_depth);
             return Err(Error::limit(what).at_pointer(&place.pointer));
         }
-        self.open.push(number);
-        let shape = self.read(&place);
+        self.open.push(demand);
+        let shape = if demand.is_multiple_of(2) {
+            self.read(&place)
+        } else {
+            self.shape(opposite(demand)).and_then(|shape| self.complement(&shape, &place.pointer))
+        };
         self.open.pop();
         let shape = Rc::new(shape?);
-        self.shapes.insert(number, Rc::clone(&shape));
+        self.shapes.insert(demand, Rc::clone(&shape));
         Ok(shape)
+    }
+
+    fn complement(&mut self, shape: &Shape, pointer: &str) -> Result<Shape, Error> {
+        self.work += 1 + shape.alternatives() * shape.alternatives();
+        if self.work > self.limits.max_nodes || shape.composites() > MANY_COMPOSITES {
+            return Err(Error::limit("negating this schema takes too many steps").at_pointer(pointer));
+        }
+        shape.complement(self.store).map_err(|needed| {
+            let what = format!("the negation of this schema means \"{needed}\", which is not supported yet");
+            let keyword = pointer.rsplit('/').find(|part| ["not", "if", "oneOf"].contains(part)).unwrap_or("not");
+            Error::unsupported(pointer, keyword, what)
+        })
     }
 
     fn subschema(&mut self, parent: &Place<'a>, schema: &'a Value, tail: &str) -> Result<Rc<Shape>, Error> {
@@ -184,6 +226,28 @@ impl<'a> Reader<'a> {
                     for strings in &mut shape.strings {
                         strings.restrict(self.store, content);
                     }
+                }
+            }
+            "not" => {
+                if let Value::Object(_) | Value::Bool(_) = value {
+                    let inner = self.subschema(place, value, &at)?;
+                    let place = self.documents.child(place, value, &at);
+                    let other = self.complement(&inner, &place.pointer)?;
+                    *shape = self.meet(shape, &other, &place.pointer)?;
+                } else {
+                    return Err(Error::schema(pointer(), "not must be a schema"));
+                }
+            }
+            "if" => self.read_condition(place, value, shape)?,
+            "dependentRequired" | "dependentSchemas" | "dependencies" => {
+                self.read_dependents(place, keyword, value, shape)?;
+            }
+            "uniqueItems" if value == &Value::Bool(false) => {}
+            "uniqueItems" => {
+                // An array of one item has no equal ones.
+                if shape.arrays.iter().any(|a| a.hi > 1) && !Self::has_few_items(place) {
+                    let what = "uniqueItems is supported only where maxItems is at most 1";
+                    return Err(Error::unsupported(pointer(), keyword, what));
                 }
             }
             "$ref" => {
@@ -340,7 +404,7 @@ impl<'a> Reader<'a> {
             .as_array()
             .filter(|list| !list.is_empty())
             .ok_or_else(|| Error::schema(&*at, format!("{keyword} must be a list of schemas")))?;
-        let mut union = Shape::default();
+        let mut shapes: Vec<Rc<Shape>> = Vec::new();
         let mut demands: Vec<Demands> = Vec::new();
         for (i, branch) in branches.iter().enumerate() {
             let tail = format!("/{keyword}/{i}");
@@ -349,21 +413,97 @@ impl<'a> Reader<'a> {
                 *shape = self.meet(shape, &branch_shape, &place.pointer)?;
             } else {
                 demands.push(self.sub(place, branch, &tail)?);
-                union.join((*branch_shape).clone());
+                shapes.push(branch_shape);
             }
         }
         if keyword == "allOf" {
             return Ok(());
         }
-        if keyword == "oneOf" {
+        let overlapping = keyword == "oneOf" && self.overlapping.contains(&at);
+        if keyword == "oneOf" && !overlapping {
             for (i, a) in demands.iter().enumerate() {
                 for b in &demands[..i] {
                     self.exclusive.push((super::shape::both(a, b), at.clone()));
                 }
             }
         }
+        let others = if overlapping {
+            let each = shapes.iter().enumerate();
+            each.map(|(i, s)| self.complement(s, &format!("{at}/{i}"))).collect::<Result<Vec<_>, _>>()?
+        } else {
+            Vec::new()
+        };
+        let mut union = Shape::default();
+        for (i, branch) in shapes.iter().enumerate() {
+            let mut only = (**branch).clone();
+            for other in others.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, other)| other) {
+                only = self.meet(&only, other, &at)?;
+            }
+            union.join(only);
+        }
         *shape = self.meet(shape, &union, &place.pointer)?;
         Ok(())
+    }
+
+    /// `if` with its `then` and `else`: one of them holds with `if`, the other without it.
+    fn read_condition(&mut self, place: &Place<'a>, value: &'a Value, shape: &mut Shape) -> Result<(), Error> {
+        let map = keywords(place.schema);
+        let (Some(yes), no) = (map.map(|m| m.get("then")), map.and_then(|m| m.get("else"))) else { return Ok(()) };
+        if yes.is_none() && no.is_none() {
+            return Ok(());
+        }
+        let test = self.subschema(place, value, "/if")?;
+        let mut holds = (*test).clone();
+        let mut fails = self.complement(&test, &format!("{}/if", place.pointer))?;
+        if let Some(schema) = yes {
+            let then = self.subschema(place, schema, "/then")?;
+            holds = self.meet(&holds, &then, &place.pointer)?;
+        }
+        if let Some(schema) = no {
+            let otherwise = self.subschema(place, schema, "/else")?;
+            fails = self.meet(&fails, &otherwise, &place.pointer)?;
+        }
+        holds.join(fails);
+        *shape = self.meet(shape, &holds, &place.pointer)?;
+        Ok(())
+    }
+
+    /// A member that asks for others, or for a schema of the whole object.
+    fn read_dependents(
+        &mut self,
+        place: &Place<'a>,
+        keyword: &str,
+        value: &'a Value,
+        shape: &mut Shape,
+    ) -> Result<(), Error> {
+        let at = format!("{}/{keyword}", place.pointer);
+        let map = value.as_object().ok_or_else(|| Error::schema(&*at, format!("{keyword} must be an object")))?;
+        for (key, dependent) in map {
+            let key: Rc<str> = key.as_str().into();
+            let mut present = Shape { objects: vec![Objects::with(&key)], ..Shape::default() };
+            match dependent {
+                Value::Array(names) if keyword != "dependentSchemas" => {
+                    for name in names {
+                        let name = name.as_str().ok_or_else(|| Error::schema(&*at, "a key must be a string"))?;
+                        present.objects[0].required.insert(name.into());
+                    }
+                }
+                Value::Object(_) | Value::Bool(_) if keyword != "dependentRequired" => {
+                    let schema = self.subschema(place, dependent, &format!("/{keyword}/{}", escaped(&key)))?;
+                    present = self.meet(&present, &schema, &at)?;
+                }
+                _ => return Err(Error::schema(&*at, format!("{keyword} does not take {dependent}"))),
+            }
+            // Only objects are concerned.
+            let mut either = Shape { objects: vec![Objects::without(&key)], ..Shape::any(self.store) };
+            either.join(Shape { objects: present.objects, ..Shape::default() });
+            *shape = self.meet(shape, &either, &at)?;
+        }
+        Ok(())
+    }
+
+    fn has_few_items(place: &Place<'a>) -> bool {
+        keywords(place.schema).and_then(|m| m.get("maxItems")).and_then(Value::as_f64).is_some_and(|n| n <= 1.0)
     }
 
     fn read_members(
@@ -449,7 +589,8 @@ impl<'a> Reader<'a> {
             ("prefixItems", _) => return Err(Error::schema(&*at, "prefixItems must be a list of schemas")),
             ("items", _) => {
                 // The items after those that `prefixItems` describes.
-                let skipped = tuple("prefixItems").map_or(0, Vec::len);
+                let known = keywords::kind("prefixItems", place.draft) == Kind::Supported;
+                let skipped = tuple("prefixItems").filter(|_| known).map_or(0, Vec::len);
                 more.prefix = vec![Rc::new([]) as Demands; skipped];
                 more.rest = self.sub(place, value, "/items")?;
             }

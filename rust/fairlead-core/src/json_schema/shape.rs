@@ -10,9 +10,20 @@ use serde_json::Value;
 
 use crate::automata::{Bound, Decimal, ExprId, NumberRange, Store, UNBOUNDED};
 
-/// The schemas that a value position has to satisfy, by their numbers in the [`Reader`](super::read::Reader);
-/// sorted. None: any value.
+/// The schemas that a value position has to satisfy or not to satisfy, sorted; none: any value. A demand is twice the
+/// number of a schema in the [`Reader`](super::read::Reader), plus one if the schema must not be satisfied.
 pub(super) type Demands = Rc<[u32]>;
+
+/// The demand that no value satisfies.
+pub(super) const NEVER: u32 = u32::MAX;
+
+/// The demand that every value satisfies.
+pub(super) const ALWAYS: u32 = NEVER ^ 1;
+
+/// What is satisfied exactly by the values that don't satisfy a demand.
+pub(super) fn opposite(demand: u32) -> u32 {
+    demand ^ 1
+}
 
 /// Both of two lists of demands.
 pub(super) fn both(a: &Demands, b: &Demands) -> Demands {
@@ -34,6 +45,15 @@ pub(super) struct Numbers {
     pub(super) range: NumberRange,
     /// Exactly this one.
     pub(super) exact: Option<Decimal>,
+    /// Ranges that the number is not in.
+    pub(super) excluded: Vec<NumberRange>,
+}
+
+fn within(r: &NumberRange, value: &Decimal) -> bool {
+    r.lo.as_ref().is_none_or(|b| *value > b.value || (b.closed && *value == b.value))
+        && r.hi.as_ref().is_none_or(|b| *value < b.value || (b.closed && *value == b.value))
+        && r.multiple_of.as_ref().is_none_or(|m| value.is_multiple_of(m))
+        && (!r.integer || value.is_integer())
 }
 
 fn tighter(a: Option<Bound>, b: Option<Bound>, lower: bool) -> Option<Bound> {
@@ -57,16 +77,17 @@ impl Numbers {
 
     /// Whether nothing but the type, and perhaps wholeness, is asked for.
     pub(super) fn is_free(&self) -> bool {
-        self.exact.is_none() && self.range.lo.is_none() && self.range.hi.is_none() && self.range.multiple_of.is_none()
+        self.exact.is_none()
+            && self.excluded.is_empty()
+            && self.range.lo.is_none()
+            && self.range.hi.is_none()
+            && self.range.multiple_of.is_none()
     }
 
     pub(super) fn contains(&self, value: &Decimal) -> bool {
-        let r = &self.range;
         self.exact.as_ref().is_none_or(|e| e == value)
-            && r.lo.as_ref().is_none_or(|b| *value > b.value || (b.closed && *value == b.value))
-            && r.hi.as_ref().is_none_or(|b| *value < b.value || (b.closed && *value == b.value))
-            && r.multiple_of.as_ref().is_none_or(|m| value.is_multiple_of(m))
-            && (!r.integer || value.is_integer())
+            && within(&self.range, value)
+            && !self.excluded.iter().any(|range| within(range, value))
     }
 
     fn meet(&self, other: &Self) -> Option<Self> {
@@ -85,7 +106,9 @@ impl Numbers {
             (Some(a), Some(b)) if a != b => return None,
             (a, b) => a.clone().or_else(|| b.clone()),
         };
-        let met = Self { range, exact: None };
+        let mut excluded = self.excluded.clone();
+        add_new(&mut excluded, other.excluded.clone());
+        let met = Self { range, exact: None, excluded };
         match exact {
             Some(value) => met.contains(&value).then(|| Self::exactly(value)),
             None => Some(met),
@@ -223,6 +246,17 @@ impl Default for Objects {
 }
 
 impl Objects {
+    /// Objects that have a member.
+    pub(super) fn with(key: &Rc<str>) -> Self {
+        let key = IndexSet::from([key.clone()]);
+        Self { order: key.clone(), required: key, ..Self::default() }
+    }
+
+    /// Objects that lack a member.
+    pub(super) fn without(key: &Rc<str>) -> Self {
+        Self { members: vec![(Keys::Named(key.clone()), Rc::new([NEVER]))], ..Self::default() }
+    }
+
     /// Whether a condition is about a key.
     pub(super) fn about(store: &Store, keys: &Keys, key: &str) -> bool {
         let found = |pattern: &ExprId| store.matches(*pattern, key.as_bytes());
@@ -348,6 +382,11 @@ impl Shape {
     /// How many alternatives there are.
     pub(super) fn alternatives(&self) -> usize {
         self.numbers.len() + self.strings.len() + self.arrays.len() + self.objects.len()
+    }
+
+    /// How many alternatives have conditions on parts, and so take room.
+    pub(super) fn composites(&self) -> usize {
+        self.arrays.len() + self.objects.len()
     }
 
     /// Values of either shape.

@@ -89,9 +89,9 @@ pub(crate) struct Space {
     pub(crate) store: Store,
     text: Arc<OnceLock<TextMasks>>,
     entries: boxcar::Vec<MaskEntry>,
-    after: papaya::HashMap<(ExitsId, ExprId, bool), u32, foldhash::fast::FixedState>,
+    after: papaya::HashMap<(ExitsId, ExprId, bool), u32, foldhash::quality::FixedState>,
     exits: boxcar::Vec<Exits>,
-    exits_of: papaya::HashMap<Box<[u32]>, ExitsId, foldhash::fast::FixedState>,
+    exits_of: papaya::HashMap<Box<[u32]>, ExitsId, foldhash::quality::FixedState>,
     /// Masks are worked out anew each time, for tests.
     uncached: bool,
 }
@@ -113,9 +113,9 @@ impl Space {
             vocab,
             text,
             entries: boxcar::Vec::new(),
-            after: papaya::HashMap::with_hasher(foldhash::fast::FixedState::default()),
+            after: papaya::HashMap::with_hasher(foldhash::quality::FixedState::default()),
             exits: boxcar::Vec::new(),
-            exits_of: papaya::HashMap::with_hasher(foldhash::fast::FixedState::default()),
+            exits_of: papaya::HashMap::with_hasher(foldhash::quality::FixedState::default()),
             uncached,
         };
         space.exits_id(Vec::new());
