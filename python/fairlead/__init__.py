@@ -59,7 +59,9 @@ if TYPE_CHECKING:
     )
     from fairlead.tokenizer import TokenizerInfo
     from fairlead.tools import (
+        ToolCallStreamParser,
         get_tool_call_from_text,
+        get_tool_calls_from_text,
         get_tool_json_schema,
         parse_json_if_needed,
         supports_stop_parameter,
@@ -103,6 +105,7 @@ __all__ = [
     "TokenUsage",
     "TokenizerError",
     "TokenizerInfo",
+    "ToolCallStreamParser",
     "TransformersModel",
     "UnsupportedSchemaError",
     "afilter_stream",
@@ -117,6 +120,7 @@ __all__ = [
     "get_clean_message_list",
     "get_dict_from_nested_dataclasses",
     "get_tool_call_from_text",
+    "get_tool_calls_from_text",
     "get_tool_json_schema",
     "make_image_url",
     "parse_json_if_needed",
@@ -178,7 +182,9 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "fairlead.tokenizer": ("TokenizerInfo",),
     "fairlead.tools": (
+        "ToolCallStreamParser",
         "get_tool_call_from_text",
+        "get_tool_calls_from_text",
         "get_tool_json_schema",
         "parse_json_if_needed",
         "supports_stop_parameter",

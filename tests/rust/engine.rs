@@ -155,7 +155,7 @@ fn a_vocabulary_without_any_token_masks_everything() {
     let compiled = Compiler::new(empty, CompilerOptions::default()).compile(&Grammar::Regex("a?".into())).expect("a?");
     let mut matcher = GrammarMatcher::new(&compiled, None, false);
     assert_eq!(ids(&mask(&mut matcher)), [7]);
-    assert!(matcher.accept_bytes(b"a") && matcher.accept_token(7));
+    assert!(!matcher.accept_bytes(b"a") && matcher.accept_token(7));
 }
 
 #[test]
@@ -240,4 +240,38 @@ fn sequences_and_alternatives_of_grammars() {
     }
     let nothing = compiler.compile(&Grammar::Sequence(vec![])).expect("the empty text");
     assert!(GrammarMatcher::new(&nothing, None, false).is_completed());
+}
+
+/// A vocabulary without tokens for single bytes writes whole characters only: what it can't write is in no language.
+#[test]
+fn characters_without_a_token_leave_the_alphabet() {
+    let mut tokens: Vec<Option<Box<[u8]>>> =
+        (0x20..0x7Fu8).filter(|&b| b != b'q').map(|b| Some([b].as_slice().into())).collect();
+    tokens.extend(["é", "né", "ab"].map(|t| Some(t.as_bytes().into())));
+    let eos = tokens.len() as u32;
+    tokens.push(None);
+    let vocabulary = Arc::new(Vocabulary::new(tokens, vec![eos], eos as usize + 1).unwrap());
+    let compiler = Compiler::new(Arc::clone(&vocabulary), CompilerOptions::default());
+    let compile = |schema: &str| compiler.compile(&Grammar::json_schema(schema));
+    for schema in [r#"{"const": "aŵ"}"#, r#"{"enum": ["q"]}"#, r#"{"type": "string", "pattern": "^ŵ$"}"#] {
+        assert_eq!(compile(schema).unwrap_err().kind(), ErrorKind::Schema, "{schema}");
+    }
+    let choice = compiler.compile(&Grammar::Choice(vec!["aŵ".into(), "né".into()])).unwrap();
+    assert!(GrammarMatcher::new(&choice, None, false).accept_bytes("né".as_bytes()));
+    assert!(!GrammarMatcher::new(&choice, None, false).accept_bytes(b"a"));
+    // No walk over what the masks allow ends anywhere but at the end.
+    let schema = r#"{"type": "object", "properties": {"é": {"type": "string", "maxLength": 6}, "q": true}}"#;
+    let compiled = compile(schema).unwrap();
+    for seed in 0..200u32 {
+        let mut matcher = GrammarMatcher::new(&compiled, None, false);
+        let mut row = vec![0u32; vocabulary.words()];
+        for step in 0..40u32 {
+            matcher.fill(&mut row);
+            let allowed: Vec<u32> = (0..=eos).filter(|t| row[*t as usize / 32] >> (t % 32) & 1 == 1).collect();
+            assert!(!allowed.is_empty(), "{:?}", String::from_utf8_lossy(matcher.text()));
+            let pick =
+                allowed[(seed.wrapping_mul(2_654_435_761).wrapping_add(step * 40_503) >> 7) as usize % allowed.len()];
+            assert!(matcher.accept_token(pick));
+        }
+    }
 }

@@ -105,7 +105,7 @@ impl Store {
     pub fn object(&self, spec: MembersSpec, lo: u32, hi: u32) -> ExprId {
         let required = spec.declared.iter().filter(|d| d.required).count() as u32;
         let most = if spec.undeclared.is_empty() { spec.declared.len() as u32 } else { UNBOUNDED };
-        if lo > hi.min(most) || required > hi {
+        if lo > hi.min(most) || required > hi || !"}:,".chars().all(|c| self.writes(c)) {
             return EMPTY;
         }
         let hi = if hi >= most { UNBOUNDED } else { hi };

@@ -435,6 +435,9 @@ impl Store {
     /// A number of a range, written as a plain decimal without exponent; `-0` counts as 0. [`EMPTY`] if there is
     /// none, `None` if the divisor has too many digits to be handled.
     pub fn number(&self, range: &NumberRange) -> Option<ExprId> {
+        if !"0123456789-.".chars().all(|c| self.writes(c)) {
+            return Some(EMPTY);
+        }
         let spec = NumberSpec::new(range)?;
         let state = NumberState {
             spec: self.intern_number(spec.clone()),

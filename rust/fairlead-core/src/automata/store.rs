@@ -65,6 +65,8 @@ pub struct Store {
     bytes: AtomicUsize,
     /// The longest token in bytes: counters further than this from their bounds make the same masks.
     pub(crate) horizon: u32,
+    /// The characters that the vocabulary can write, if not all: a text with others is in no language here.
+    alphabet: Option<Vec<(char, char)>>,
     pub(crate) any: ExprId,
     pub(crate) all: ExprId,
     pub(crate) scalar: ExprId,
@@ -78,6 +80,11 @@ pub const EPS: ExprId = ExprId(1);
 impl Store {
     /// An empty store for a vocabulary whose longest token has `horizon` bytes.
     pub fn new(horizon: u32) -> Self {
+        Self::over(horizon, None)
+    }
+
+    /// The same for a vocabulary that can write the characters of some sorted ranges only.
+    pub fn over(horizon: u32, alphabet: Option<Vec<(char, char)>>) -> Self {
         let mut store = Self {
             slots: Interner::new(),
             tables: Interner::new(),
@@ -91,6 +98,7 @@ impl Store {
             moves: boxcar::Vec::new(),
             bytes: AtomicUsize::new(0),
             horizon: horizon.max(4),
+            alphabet,
             any: EMPTY,
             all: EMPTY,
             scalar: EMPTY,
@@ -293,8 +301,30 @@ impl Store {
 
     // ---- constructors ----------------------------------------------------------------------------------------
 
-    /// One byte of a set.
-    pub fn byte_set(&self, set: ByteSet) -> ExprId {
+    /// Whether the vocabulary can write every character.
+    pub(crate) fn writes_all(&self) -> bool {
+        self.alphabet.is_none()
+    }
+
+    /// Whether the vocabulary can write a character.
+    pub(crate) fn writes(&self, c: char) -> bool {
+        let within = |ranges: &Vec<(char, char)>| {
+            let at = ranges.partition_point(|&(_, hi)| hi < c);
+            ranges.get(at).is_some_and(|&(lo, _)| lo <= c)
+        };
+        self.alphabet.as_ref().is_none_or(within)
+    }
+
+    /// One byte of a set; ASCII ones only if the vocabulary can write them.
+    pub fn byte_set(&self, mut set: ByteSet) -> ExprId {
+        if self.alphabet.is_some() {
+            let written: Vec<u8> = set
+                .ranges()
+                .flat_map(|(lo, hi)| lo..=hi)
+                .filter(|&b| b >= 0x80 || self.writes(char::from(b)))
+                .collect();
+            set = ByteSet::of(&written);
+        }
         if set.is_empty() { EMPTY } else { self.intern(Node::Bytes(set)) }
     }
 
@@ -308,7 +338,18 @@ impl Store {
         let mut single = ByteSet::EMPTY;
         // Sequences that differ in their first byte only are one, so that a state has few edges.
         let mut longer: indexmap::IndexMap<Vec<(u8, u8)>, ByteSet> = indexmap::IndexMap::new();
-        for &(lo, hi) in ranges {
+        let written: Vec<(char, char)> = match &self.alphabet {
+            None => ranges.to_vec(),
+            Some(alphabet) => {
+                let meet = |&(lo, hi): &(char, char)| {
+                    let from = alphabet.partition_point(|&(_, last)| last < lo);
+                    let part = alphabet[from..].iter().take_while(move |&&(first, _)| first <= hi);
+                    part.map(move |&(first, last)| (first.max(lo), last.min(hi))).collect::<Vec<_>>()
+                };
+                ranges.iter().flat_map(meet).collect()
+            }
+        };
+        for &(lo, hi) in &written {
             for sequence in regex_syntax::utf8::Utf8Sequences::new(lo, hi) {
                 let parts: Vec<_> = sequence.as_slice().iter().map(|r| (r.start, r.end)).collect();
                 let first = ByteSet::range(parts[0].0, parts[0].1);
@@ -364,6 +405,10 @@ impl Store {
 
     fn intern_table(&self, mut entries: Vec<(Box<[u8]>, ExprId)>) -> Option<(TableId, u32)> {
         entries.retain(|(_, tail)| *tail != EMPTY);
+        if self.alphabet.is_some() {
+            let written = |text: &[u8]| std::str::from_utf8(text).is_ok_and(|t| t.chars().all(|c| self.writes(c)));
+            entries.retain(|(text, _)| written(text));
+        }
         entries.sort();
         entries.dedup();
         let mut merged: Vec<(Box<[u8]>, ExprId)> = Vec::with_capacity(entries.len());

@@ -81,7 +81,7 @@ impl Store {
         let Some((&(lo, hi), rest)) = ranges.split_first() else {
             return self.feasible(content, state.lo.saturating_sub(1), one_less(state.hi));
         };
-        if content == self.any && state.hi > 0 {
+        if content == self.any && state.hi > 0 && self.writes_all() {
             return true;
         }
         self.row(content).edges.iter().any(|e| e.lo <= hi && lo <= e.hi && self.may_follow(state, e.to, rest))
@@ -106,10 +106,11 @@ impl Store {
             Spelling::Escape => {
                 let mut out: Vec<_> = SIMPLE
                     .iter()
+                    .filter(|&&(b, _)| self.writes(char::from(b)))
                     .map(|&(b, c)| Edge { lo: b, hi: b, to: self.after_char(state, char::from(c)) })
                     .filter(|edge| edge.to != EMPTY)
                     .collect();
-                if self.hex_may_follow(state, 0, 0) {
+                if "u0123456789abcdefABCDEF".chars().all(|c| self.writes(c)) && self.hex_may_follow(state, 0, 0) {
                     out.extend(one(b'u', spelled(Spelling::Hex { digits: 0, value: 0 })));
                 }
                 out
@@ -177,7 +178,7 @@ impl Store {
         if state.lo == 0 && self.nullable(state.content) {
             out.push(Edge { lo: b'"', hi: b'"', to: EPS });
         }
-        if state.hi > 0 {
+        if state.hi > 0 && self.writes('\\') {
             let escape = self.intern(Node::Text(TextState { spelling: Spelling::Escape, ..*state }));
             if !self.row(escape).edges.is_empty() {
                 out.push(Edge { lo: b'\\', hi: b'\\', to: escape });

@@ -307,6 +307,20 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 None => undeclared.push((content, demands)),
             }
         }
+        if objects.lo > 0 && !undeclared.is_empty() {
+            let needed = objects.lo as usize;
+            let mut room = 0usize;
+            for (content, _) in &undeclared {
+                room = room.saturating_add(store.few_words(*content, needed).map_or(usize::MAX, |words| words.len()));
+            }
+            if room < needed {
+                if room.saturating_add(declared.len()) < needed {
+                    return Ok(None);
+                }
+                let what = "minProperties near the number of keys that the patterns of keys admit is not supported";
+                return Err(Error::unsupported("", "minProperties", what));
+            }
+        }
         Ok(Some(PlannedObject { declared, named, ordered, undeclared, lo: objects.lo, hi: objects.hi }))
     }
 

@@ -109,7 +109,7 @@ pub(crate) type Parts = SmallVec<[Part; 6]>;
 impl Space {
     pub(crate) fn new(vocab: Arc<Vocabulary>, text: Arc<OnceLock<TextMasks>>, uncached: bool) -> Self {
         let space = Self {
-            store: Store::new(vocab.longest() as u32),
+            store: Store::over(vocab.longest() as u32, vocab.alphabet.clone()),
             vocab,
             text,
             entries: boxcar::Vec::new(),

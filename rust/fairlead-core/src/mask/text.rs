@@ -73,7 +73,7 @@ impl TextMasks {
             everything: Arc::default(),
             awkward: (0..vocab.size() as u32).filter(|&t| vocab.bytes(t).is_some_and(is_awkward)).collect(),
         };
-        let store = Store::new(vocab.longest() as u32);
+        let store = Store::over(vocab.longest() as u32, vocab.alphabet.clone());
         let text = store.step(store.text(store.any, 0, MANY), b'"');
         masks.explore(&store, &rest, ROOT, text);
         masks.rest = rest;

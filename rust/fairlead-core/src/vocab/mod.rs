@@ -12,7 +12,31 @@ pub struct Vocabulary {
     tokens: Vec<Option<Box<[u8]>>>,
     stop_ids: Vec<u32>,
     longest: usize,
+    /// The characters that can be written, if not all of them can.
+    pub(crate) alphabet: Option<Vec<(char, char)>>,
     pub(crate) trie: Trie,
+}
+
+/// The characters that have a token of their own, as sorted ranges; `None` if every byte has one.
+fn alphabet(tokens: &[Option<Box<[u8]>>]) -> Option<Vec<(char, char)>> {
+    let mut bytes = [false; 256];
+    for token in tokens.iter().flatten() {
+        if let [b] = **token {
+            bytes[usize::from(b)] = true;
+        }
+    }
+    // 0xC0, 0xC1 and what follows 0xF4 are in no UTF-8.
+    if (0..=0xF4usize).all(|b| bytes[b] || b == 0xC0 || b == 0xC1) {
+        return None;
+    }
+    let single = |token: &[u8]| {
+        let mut chars = std::str::from_utf8(token).ok()?.chars();
+        chars.next().filter(|_| chars.next().is_none())
+    };
+    let mut chars: Vec<char> = tokens.iter().flatten().filter_map(|token| single(token)).collect();
+    chars.sort_unstable();
+    chars.dedup();
+    Some(chars.into_iter().map(|c| (c, c)).collect())
 }
 
 impl Vocabulary {
@@ -43,7 +67,8 @@ impl Vocabulary {
             return bad(format!("a token has {longest} bytes; 65,535 are supported"));
         }
         let trie = Trie::new(&tokens);
-        Ok(Self { tokens, stop_ids, longest, trie })
+        let alphabet = alphabet(&tokens);
+        Ok(Self { tokens, stop_ids, longest, alphabet, trie })
     }
 
     /// How many ids there are, padding included.
