@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use smallvec::smallvec;
 
 use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, Top, Tops};
@@ -64,26 +66,19 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// How many keys of an object begin like this.
-    fn count(seen: &[SeenKey], mut at: u32, prefix: &[u8]) -> usize {
-        let mut count = 0;
-        while at != 0 {
-            let entry = &seen[at as usize - 1];
-            count += usize::from(entry.key.starts_with(prefix));
-            at = entry.before;
-        }
-        count
+    /// The keys of an object, the last first.
+    fn keys(seen: &[SeenKey], extra: u32) -> impl Iterator<Item = &[u8]> {
+        let list = |at: u32| (at != 0).then(|| &seen[at as usize - 1]);
+        std::iter::successors(list(extra), move |entry| list(entry.before)).map(|entry| &*entry.key)
     }
 
-    fn has(seen: &[SeenKey], mut at: u32, key: &[u8]) -> bool {
-        while at != 0 {
-            let entry = &seen[at as usize - 1];
-            if *entry.key == *key {
-                return true;
-            }
-            at = entry.before;
-        }
-        false
+    /// How many keys of an object begin like this.
+    fn count(seen: &[SeenKey], extra: u32, prefix: &[u8]) -> usize {
+        Self::keys(seen, extra).filter(|key| key.starts_with(prefix)).count()
+    }
+
+    fn has(seen: &[SeenKey], extra: u32, key: &[u8]) -> bool {
+        Self::keys(seen, extra).any(|k| k == key)
     }
 }
 
@@ -441,21 +436,29 @@ impl GrammarMatcher {
     /// Tokens that would write an undeclared key a second time are taken out. Masks are shared without regard to the
     /// keys seen; only tokens that may complete one of them are looked at again, exactly.
     fn clear_repeated_keys(&mut self, space: &Space, parts: &Parts, row: &mut [u32]) {
+        let mut suspects: Vec<u32> = Vec::new();
         for part in parts {
             let entry = space.entry(part.entry);
-            if entry.events.is_empty() {
+            if entry.events.is_empty() || (part.extra == 0 && !entry.events.iter().any(|e| e.again)) {
                 continue;
             }
             let begun = self.key_begun();
+            let keys: HashSet<&[u8], FixedState> = Seen::keys(&self.seen, part.extra).collect();
             for event in entry.events.iter() {
-                if event.again || (part.extra != 0 && self.may_repeat(event, part.extra, begun.as_deref())) {
-                    for &token in space.vocab.trie.all_tokens(event.node) {
-                        let (word, bit) = (token as usize / 32, 1 << (token % 32));
-                        if row[word] & bit != 0 && !self.allows(token) {
-                            row[word] &= !bit;
-                        }
-                    }
+                if event.again || (part.extra != 0 && may_repeat(event, &keys, begun.as_deref())) {
+                    suspects.extend_from_slice(space.vocab.trie.all_tokens(event.node));
                 }
+            }
+        }
+        self.clear_refused(&suspects, row);
+    }
+
+    /// Takes out those of some tokens that are refused after all.
+    fn clear_refused(&mut self, suspects: &[u32], row: &mut [u32]) {
+        for &token in suspects {
+            let (word, bit) = (token as usize / 32, 1 << (token % 32));
+            if row[word] & bit != 0 && !self.allows(token) {
+                row[word] &= !bit;
             }
         }
     }
@@ -478,26 +481,22 @@ impl GrammarMatcher {
                 suspects.extend(node.into_iter().flat_map(|n| trie.own_tokens(n)));
             }
         }
-        for token in suspects {
-            let (word, bit) = (token as usize / 32, 1 << (token % 32));
-            if row[word] & bit != 0 && !self.allows(token) {
-                row[word] &= !bit;
-            }
-        }
+        self.clear_refused(&suspects, row);
     }
 
     /// The raw text since the last quote.
     fn key_begun(&self) -> Option<Vec<u8>> {
         Some(self.text[opening_quote(&self.text)? + 1..].to_vec())
     }
+}
 
-    fn may_repeat(&self, event: &KeyEvent, extra: u32, begun: Option<&[u8]>) -> bool {
-        let raw = match begun {
-            _ if event.whole && !begun.is_some_and(|b| b.ends_with(b"\\")) => event.text.to_vec(),
-            Some(begun) if !event.whole => [begun, &event.text].concat(),
-            // The token begins inside an escape: where its key begins is for the exact check to find out.
-            _ => return true,
-        };
-        Seen::has(&self.seen, extra, &decoded(&raw))
-    }
+/// Whether the key of an event is one of some keys, or cannot be told without the exact check.
+fn may_repeat(event: &KeyEvent, keys: &HashSet<&[u8], FixedState>, begun: Option<&[u8]>) -> bool {
+    let raw = match begun {
+        _ if event.whole && !begun.is_some_and(|b| b.ends_with(b"\\")) => event.text.to_vec(),
+        Some(begun) if !event.whole => [begun, &event.text].concat(),
+        // The token begins inside an escape: where its key begins is for the exact check to find out.
+        _ => return true,
+    };
+    keys.contains(&*decoded(&raw))
 }
