@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -156,3 +157,13 @@ def test_missing_transformers_is_named(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert run(["demo"]) == 1
     assert "fairlead[transformers]" in one_red_line(capsys)
+
+
+def test_a_grammar_file_holds_the_answer(capsys, tmp_path, tiny):
+    grammar = tmp_path / "course.gbnf"
+    grammar.write_text('root ::= side " " [0-9]{1,2}\nside ::= "port" | "starboard"\n', encoding="utf-8")
+    assert run(["generate", "--model", tiny, "--grammar", str(grammar), "Which way?"]) == 0
+    assert re.fullmatch(r"(port|starboard) [0-9]{1,2}", capsys.readouterr().out.strip())
+    grammar.write_text('root ::= root "a" | "b"\n', encoding="utf-8")
+    assert run(["generate", "--model", tiny, "--grammar", str(grammar), "Which way?"]) == 2
+    assert "left recursion" in one_red_line(capsys)

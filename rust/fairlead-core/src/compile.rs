@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 
 use crate::automata::{EMPTY, ExprId, Store};
 use crate::error::Error;
+use crate::grammar;
 use crate::json_schema::{self, JsonOptions};
 use crate::limits::Limits;
 use crate::mask::{Shared, Space};
@@ -26,6 +27,8 @@ pub enum Grammar {
     Regex(String),
     /// One of several texts.
     Choice(Vec<String>),
+    /// The rule `root` of a grammar in EBNF, as `XGrammar` and `llama.cpp` (GBNF) write it; no left recursion yet.
+    Ebnf(String),
     /// One grammar or another.
     Either(Vec<Grammar>),
     /// One grammar after another.
@@ -42,6 +45,7 @@ impl Grammar {
         match self {
             Self::JsonSchema { schema, options } => json_schema::lower(store, schema, options, limits),
             Self::Regex(pattern) => regex::compile(store, pattern, Dialect::Whole, limits),
+            Self::Ebnf(text) => grammar::ebnf(store, text, limits),
             Self::Choice(texts) => {
                 if texts.iter().any(String::is_empty) || texts.is_empty() {
                     return Err(Error::grammar("a choice needs at least one text, and none of them empty"));
@@ -63,7 +67,7 @@ impl Grammar {
     fn bytes(&self) -> usize {
         let inner = match self {
             Self::JsonSchema { schema, options } => schema.len() + options.bytes(),
-            Self::Regex(pattern) => pattern.len(),
+            Self::Regex(text) | Self::Ebnf(text) => text.len(),
             Self::Choice(texts) => texts.iter().map(|t| t.len() + 24).sum(),
             Self::Either(parts) | Self::Sequence(parts) => parts.iter().map(Self::bytes).sum(),
         };

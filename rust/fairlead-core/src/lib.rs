@@ -49,6 +49,7 @@
 pub mod automata;
 mod compile;
 pub mod error;
+mod grammar;
 pub mod json_schema;
 pub mod limits;
 pub mod mask;

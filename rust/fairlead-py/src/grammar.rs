@@ -118,6 +118,15 @@ impl Grammar {
         Self { core: CoreGrammar::Regex(pattern) }
     }
 
+    /// The rule ``root`` of a grammar in EBNF, as XGrammar and llama.cpp (GBNF) write it.
+    ///
+    /// Left recursion isn't supported yet: such a grammar is a GrammarError when it is compiled, like a malformed one,
+    /// with ``.line`` and ``.column``.
+    #[staticmethod]
+    fn ebnf(grammar: String) -> Self {
+        Self { core: CoreGrammar::Ebnf(grammar) }
+    }
+
     /// One of several texts.
     #[staticmethod]
     fn choice(texts: Vec<String>) -> Self {
@@ -145,6 +154,7 @@ impl Grammar {
         match &self.core {
             CoreGrammar::JsonSchema { schema, .. } => format!("Grammar.json_schema({schema:?})"),
             CoreGrammar::Regex(pattern) => format!("Grammar.regex({pattern:?})"),
+            CoreGrammar::Ebnf(text) => format!("Grammar.ebnf({text:?})"),
             CoreGrammar::Choice(texts) => format!("Grammar.choice({texts:?})"),
             CoreGrammar::Either(parts) => format!("<Grammar: one of {}>", parts.len()),
             CoreGrammar::Sequence(parts) => format!("<Grammar: {} in sequence>", parts.len()),

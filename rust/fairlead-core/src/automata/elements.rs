@@ -29,7 +29,8 @@ impl Store {
     /// An array with `lo` to `hi` items; [`EMPTY`] if there is none. No item that is listed may be dead.
     pub fn array(&self, spec: ElementsSpec, lo: u32, hi: u32) -> ExprId {
         let hi = if spec.rest.is_none() { hi.min(spec.prefix.len() as u32) } else { hi };
-        if lo > hi || !"],".chars().all(|c| self.writes(c)) {
+        let hi = if self.writes(',') { hi } else { hi.min(1) };
+        if lo > hi || !self.writes(']') {
             return EMPTY;
         }
         let spec = self.intern_elements(spec);

@@ -103,9 +103,12 @@ impl Store {
     /// An object with `lo` to `hi` members; [`EMPTY`] if there is none. A declared member whose value is dead must
     /// not be listed unless it is required.
     pub fn object(&self, spec: MembersSpec, lo: u32, hi: u32) -> ExprId {
+        // Without a comma there is one member at most, without a colon none.
+        let hi = if self.writes(',') { hi } else { hi.min(1) };
+        let hi = if self.writes(':') { hi } else { 0 };
         let required = spec.declared.iter().filter(|d| d.required).count() as u32;
         let most = if spec.undeclared.is_empty() { spec.declared.len() as u32 } else { UNBOUNDED };
-        if lo > hi.min(most) || required > hi || !"}:,".chars().all(|c| self.writes(c)) {
+        if lo > hi.min(most) || required > hi || !self.writes('}') {
             return EMPTY;
         }
         let hi = if hi >= most { UNBOUNDED } else { hi };

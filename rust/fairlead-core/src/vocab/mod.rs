@@ -17,7 +17,7 @@ pub struct Vocabulary {
     pub(crate) trie: Trie,
 }
 
-/// The characters that have a token of their own, as sorted ranges; `None` if every byte has one.
+/// The characters that occur in tokens, as sorted ranges; `None` if every byte has a token of its own.
 fn alphabet(tokens: &[Option<Box<[u8]>>]) -> Option<Vec<(char, char)>> {
     let mut bytes = [false; 256];
     for token in tokens.iter().flatten() {
@@ -29,11 +29,8 @@ fn alphabet(tokens: &[Option<Box<[u8]>>]) -> Option<Vec<(char, char)>> {
     if (0..=0xF4usize).all(|b| bytes[b] || b == 0xC0 || b == 0xC1) {
         return None;
     }
-    let single = |token: &[u8]| {
-        let mut chars = std::str::from_utf8(token).ok()?.chars();
-        chars.next().filter(|_| chars.next().is_none())
-    };
-    let mut chars: Vec<char> = tokens.iter().flatten().filter_map(|token| single(token)).collect();
+    let texts = tokens.iter().flatten().filter_map(|token| std::str::from_utf8(token).ok());
+    let mut chars: Vec<char> = texts.flat_map(str::chars).collect();
     chars.sort_unstable();
     chars.dedup();
     Some(chars.into_iter().map(|c| (c, c)).collect())

@@ -1,0 +1,42 @@
+//! Context-free grammars.
+
+mod ebnf;
+mod lower;
+
+use crate::automata::{ExprId, Store};
+use crate::error::Error;
+use crate::limits::Limits;
+
+/// One piece of a rule.
+#[derive(Clone, Debug)]
+enum Item {
+    /// A fixed text.
+    Text(Vec<u8>),
+    /// One character of some ranges.
+    Class(Vec<(char, char)>),
+    /// Another rule, by its index.
+    Rule(usize),
+    /// One after the other.
+    Sequence(Vec<Item>),
+    /// Any of several.
+    Choice(Vec<Item>),
+    /// Between two counts of times; the second may be unbounded.
+    Repeat(Box<Item>, u32, u32),
+}
+
+/// A rule with the line that it begins on.
+#[derive(Clone, Debug)]
+struct Rule {
+    name: String,
+    line: usize,
+    body: Item,
+}
+
+/// The texts of the rule `root` of a grammar in EBNF, as `XGrammar` and `llama.cpp` (GBNF) write it.
+pub(crate) fn ebnf(store: &Store, text: &str, limits: &Limits) -> Result<ExprId, Error> {
+    if text.len() > limits.max_source_bytes {
+        return Err(Error::limit(format!("the grammar has more than {} bytes", limits.max_source_bytes)));
+    }
+    let (rules, root) = ebnf::parse(text, limits)?;
+    lower::lower(store, &rules, root)
+}
