@@ -320,7 +320,7 @@ def test_the_grammar_has_the_last_word() -> None:
 
 def test_no_token_at_all_is_an_error() -> None:
     # The engine says it when the grammar is compiled: no token has the character.
-    with pytest.raises(GrammarError, match="cannot go on|no text satisfies"):
+    with pytest.raises(GrammarError, match=r"cannot go on|no text satisfies"):
         processor = LogitsProcessor(grammar(["a!"]))
         call(processor, [PROMPT])
         call(processor, [[*PROMPT, 0]])
