@@ -20,7 +20,9 @@ __all__ = ["LogitsProcessor"]
 def _new_matcher(compiled: CompiledGrammar) -> GrammarMatcher:
     from fairlead._core import GrammarMatcher
 
-    return GrammarMatcher(compiled)
+    # A grammar that begins later in the text brings matchers of its own.
+    make = getattr(compiled, "new_matcher", None)
+    return GrammarMatcher(compiled) if make is None else make()
 
 
 class _Row:

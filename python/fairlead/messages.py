@@ -174,8 +174,8 @@ class ChatMessage:
         raw: The backend's own reply. For local models a small dictionary, safe to copy and to keep in a history.
         token_usage: Tokens read and written.
 
-    Beside these fields, which are smolagents', a reply knows ``finish_reason``, ``stop_sequence``, ``timings`` and
-    ``parsed``; they don't take part in comparison and in ``dict()``.
+    Beside these fields, which are smolagents', a reply knows ``finish_reason``, ``stop_sequence``, ``reasoning``,
+    ``timings`` and ``parsed``; they don't take part in comparison and in ``dict()``.
     """
 
     role: MessageRole
@@ -201,6 +201,11 @@ class ChatMessage:
     def stop_sequence(self) -> str | None:
         """The stop sequence that ended the output, or None."""
         return self._info.stop_sequence
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought before its answer, without its tags; "" if that isn't told apart."""
+        return self._info.reasoning
 
     @property
     def timings(self) -> Timings | None:

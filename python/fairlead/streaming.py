@@ -6,7 +6,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -52,6 +52,12 @@ class ChatMessageStreamDelta:
     token_usage: TokenUsage | None = None
 
     @property
+    def reasoning(self) -> str:
+        """A further piece of what the model thinks before its answer; such a delta has no content."""
+        piece: str = getattr(self, "_reasoning", "")
+        return piece
+
+    @property
     def finish_reason(self) -> FinishReason | None:
         """Why the output ended; only known to the last delta."""
         info: ReplyInfo = getattr(self, "_info", _NO_INFO)
@@ -71,11 +77,17 @@ def new_delta(
     content: str | None = None,
     tool_calls: list[ChatMessageToolCallStreamDelta] | None = None,
     token_usage: TokenUsage | None = None,
+    *,
+    reasoning: str = "",
 ) -> ChatMessageStreamDelta:
     """A delta that is also one of smolagents', if that package is loaded: its Gradio UI asks by isinstance."""
     theirs = getattr(sys.modules.get("smolagents.models"), "ChatMessageStreamDelta", None)
     make = ChatMessageStreamDelta if theirs is None else _shared_class(theirs)
-    return make(content=content, tool_calls=tool_calls, token_usage=token_usage)
+    delta = make(content=content, tool_calls=tool_calls, token_usage=token_usage)
+    if reasoning:
+        # Beside the fields, as everything that smolagents' classes don't have.
+        delta._reasoning = reasoning  # type: ignore[attr-defined]
+    return delta
 
 
 def tool_call_deltas(calls: Iterable[ChatMessageToolCall] | None) -> list[ChatMessageToolCallStreamDelta]:
@@ -124,6 +136,7 @@ class DeltaAccumulator:
         self._texts: list[str] = []
         self._calls: dict[int, _PartialCall] = {}
         self._read = self._written = 0
+        self._reasoning: list[str] = []
         self._info: ReplyInfo | None = None
 
     def add(self, delta: Any) -> None:
@@ -144,6 +157,8 @@ class DeltaAccumulator:
             if call is None:
                 call = self._calls[piece.index] = _PartialCall()
             call.add(piece)
+        if reasoning := getattr(delta, "_reasoning", ""):
+            self._reasoning.append(reasoning)
         self._info = getattr(delta, "_info", self._info)
 
     @property
@@ -160,8 +175,11 @@ class DeltaAccumulator:
             tool_calls=[call.finish() for call in self._calls.values()],
             token_usage=TokenUsage(self._read, self._written),
         )
-        if self._info is not None:
-            attach_info(message, self._info)
+        info = self._info
+        if self._reasoning and not (info and info.reasoning):
+            info = replace(info or _NO_INFO, reasoning=_joined(self._reasoning))
+        if info is not None:
+            attach_info(message, info)
         return message
 
 

@@ -111,6 +111,7 @@ class ReplyInfo:
         shape: What the output was held to, or None.
         complete: The output is a whole sentence of what it was held to.
         text: The output as generated; a message's content may be changed afterwards.
+        reasoning: What the model thought before its answer, without its tags; "" if that isn't told apart.
     """
 
     finish_reason: FinishReason | None = None
@@ -119,3 +120,4 @@ class ReplyInfo:
     shape: OutputShape | None = None
     complete: bool = True
     text: str = ""
+    reasoning: str = ""

@@ -26,7 +26,7 @@ class Lookup:
 
 def prompt_of(model: TransformersModel, messages: Any, **kwargs: Any) -> str:
     request = model._prepare_request(messages, **kwargs)
-    return model.tokenizer.decode(request.prompt["input_ids"][0])
+    return model.tokenizer.decode(request.prompt.token_ids)
 
 
 def test_the_chat_template_makes_the_prompt(tiny):
@@ -93,7 +93,7 @@ def test_other_vocabularies(kind):
     reply = model.generate(USER, response_format={"type": "array", "items": {"enum": ["a", "é"]}, "maxItems": 2})
     assert reply.finish_reason == "length" or all(item in ("a", "é") for item in reply.parsed)
     text = model.generate(USER, max_new_tokens=12).content
-    direct = model._render([{"role": "user", "content": "Please answer."}], None)[0]
+    direct = model._render([{"role": "user", "content": "Please answer."}], None).inputs
     out = model.model.generate(**direct, max_new_tokens=12, do_sample=False, pad_token_id=tokenizer.pad_token_id)
     new = out[0, direct["input_ids"].shape[1] :]
     assert text.replace("\ufffd", "") == tokenizer.decode(new, skip_special_tokens=True).replace("\ufffd", "")

@@ -118,7 +118,7 @@ def test_output_ends():
 
     def run(ids: list[int], stops: list[str], limit: int = 99) -> tuple[str, Any, int]:
         pieces: list[str] = []
-        output = Output(ByteDecoder(info), StopFilter(stops), pieces.append, [7])
+        output = Output(ByteDecoder(info), StopFilter(stops), lambda delta: pieces.append(delta.content), [7])
         for token in ids:
             if output.push([token]):
                 break
@@ -131,12 +131,12 @@ def test_output_ends():
     assert run([0, 7, 2], []) == ("a", "stop", 2)
     assert run([0, 1, 2], ["b"]) == ("a", "stop", 2)
     assert run([0, 1], ["bc"], 2) == ("ab", "length", 2)
-    chunk = Output(ByteDecoder(info), StopFilter(["b"]), lambda text: None, [7])
+    chunk = Output(ByteDecoder(info), StopFilter(["b"]), lambda delta: None, [7])
     assert chunk.push([0, 1, 2, 3]) and chunk.tokens == 2 and chunk.text == "a"
 
 
 def test_cancelled():
-    output = Output(TextDecoder(lambda ids: ""), StopFilter([]), lambda text: None, [])
+    output = Output(TextDecoder(lambda ids: ""), StopFilter([]), lambda delta: None, [])
     threading.Thread(target=output.cancelled.set).start()
     output.cancelled.wait(1)
     assert output.push([1]) and output.finish_reason(9) == "cancelled"

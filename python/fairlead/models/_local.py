@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-import queue
+import asyncio
+import contextlib
 import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from fairlead.errors import ConfigurationError, FairleadError, ModelError, StopSequenceError, TokenizerError
+from fairlead.errors import (
+    ConfigurationError,
+    FairleadError,
+    MessageError,
+    ModelError,
+    StopSequenceError,
+    TokenizerError,
+)
 from fairlead.messages import ChatMessage, MessageRole, attach_info
 from fairlead.models._base import REMOVE_PARAMETER, Model
 from fairlead.models._constraint import Constraint, resolve_constraint
 from fairlead.models._output import ByteDecoder, Output, StopFilter, TextDecoder
-from fairlead.streaming import ChatMessageStreamDelta, ChatStream, new_delta
+from fairlead.models._reasoning import GatedGrammar, ReasoningFilter, check_reasoning, reasoning_state
+from fairlead.models._stream import StreamRun
+from fairlead.streaming import ChatMessageStreamDelta, ChatStream
 from fairlead.types import ReplyInfo, Timings, TokenUsage
 
 if TYPE_CHECKING:
-    from fairlead._core import CompiledGrammar
+    from fairlead._core import CompiledGrammar, GrammarMatcher
     from fairlead.grammar import GrammarCompiler
+    from fairlead.models._reasoning import GatedMatcher, State
     from fairlead.tokenizer import TokenizerInfo
 
-__all__ = ["LocalModel", "LocalRequest"]
+__all__ = ["LocalModel", "LocalRequest", "Prompt"]
 
 _DEFAULT_MAX_NEW_TOKENS = 1024
+# Enough of a prompt's end to see a tag that the template wrote.
+_TAIL_TOKENS = 32
+
+
+@dataclass
+class Prompt:
+    """A rendered prompt.
+
+    Attributes:
+        inputs: What the backend's ``_run`` takes: tensors, ids, text with images.
+        token_ids: The prompt's tokens, as far as they are known before the framework has seen it.
+    """
+
+    inputs: Any
+    token_ids: Sequence[int]
 
 
 @dataclass
@@ -35,36 +61,58 @@ class LocalRequest:
 
     Attributes:
         prompt: What the backend's ``_render`` made of messages and tools.
-        prompt_tokens: Tokens of the prompt.
         max_new_tokens: At most so many are generated.
         options: Everything else, for the framework's generation call.
-        compiled: The compiled constraint, or None.
+        stop_sequences: Matched by ``Output``; a backend may also hand them to its framework.
+        constraint: What was asked for, or None.
+        grammar: The compiled constraint of the answer, or None. Not made when the backend enforces constraints itself.
+        compiled: What masks follow: ``grammar``, or that behind a gate which opens when the reasoning ends.
+        tags: The tags of the reasoning, or None.
+        reasoning: Where the output begins with respect to them.
+        shown_tokens: Special tokens whose text the output has to show.
         mask_seconds: Backends add the time that masks took.
     """
 
-    prompt: Any
-    prompt_tokens: int
+    prompt: Prompt
     max_new_tokens: int
     options: dict[str, Any]
     stop_sequences: tuple[str, ...] = ()
     stop_inside_constraint: bool = False
     constraint: Constraint | None = None
-    compiled: CompiledGrammar | None = None
+    grammar: CompiledGrammar | None = None
+    compiled: CompiledGrammar | GatedGrammar | None = None
+    reasoning: State | None = None
+    tags: tuple[str, str] | None = None
+    shown_tokens: dict[int, str] = field(default_factory=dict)
     prompt_seconds: float = 0.0
     compile_seconds: float = 0.0
     mask_seconds: float = 0.0
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt."""
+        return len(self.prompt.token_ids)
+
+    def new_matcher(self) -> GrammarMatcher | GatedMatcher:
+        """A matcher at the beginning of the output; only with a constraint."""
+        from fairlead._core import GrammarMatcher
+
+        if isinstance(self.compiled, GatedGrammar):
+            return self.compiled.new_matcher()
+        assert self.compiled is not None
+        return GrammarMatcher(self.compiled)
+
     def is_sentence(self, text: str) -> bool:
-        """Whether a text is all that the constraint asks for."""
+        """Whether an answer is all that the constraint asks for."""
         return self.sentence_check()(text)
 
     def sentence_check(self) -> Callable[[str], bool]:
         """``is_sentence`` for texts that each continue the one before: what was read isn't read again."""
-        if self.compiled is None:
+        if self.grammar is None:
             return lambda text: True
         from fairlead._core import GrammarMatcher
 
-        matcher = GrammarMatcher(self.compiled, max_rollback_tokens=0)
+        matcher = GrammarMatcher(self.grammar, max_rollback_tokens=0)
         read = 0
         alive = True
 
@@ -80,31 +128,57 @@ class LocalRequest:
 class LocalModel(Model):
     """Base class of the backends that run a model in this process.
 
-    A backend implements ``_render``, ``_run``, ``_decode``, ``_end_tokens`` and ``_make_tokenizer_info``; generating,
-    streaming, constraints, stop sequences, usage and cancellation are here.
+    A backend sets ``tokenizer`` and implements ``_render``, ``_run``, ``_end_tokens`` and ``_make_tokenizer_info``;
+    generating, streaming, async, batches, constraints, reasoning, tool calls, stop sequences, usage and cancellation
+    are here. Where its framework batches, it overrides ``_run_batch``; what it holds beside Python objects it frees
+    in ``_release``.
+
+    Args:
+        apply_chat_template_kwargs: More arguments for the chat template: ``enable_thinking``, ``chat_template``, ...
+        reasoning: The tags around a model's thoughts, for example ``("<think>", "</think>")``. The reasoning is then
+            kept apart (``message.reasoning``), and a constraint begins behind the closing tag. Default None.
+        **kwargs: As for Model.
     """
 
     _images: ClassVar[Literal["base64", "keep"]] = "keep"
+    _saved: ClassVar[dict[str, Any]] = {"apply_chat_template_kwargs": {}, "reasoning": None}
+    # How many prompts generate_batch hands to _run_batch at once; None: all.
+    _batch_size: ClassVar[int | None] = 1
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    tokenizer: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        apply_chat_template_kwargs: dict[str, Any] | None = None,
+        reasoning: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.apply_chat_template_kwargs = apply_chat_template_kwargs or {}
+        self.reasoning = check_reasoning(reasoning)
         self._compiler: GrammarCompiler | None = None
         self._tokenizer_info: TokenizerInfo | TokenizerError | None = None
         self._engine_lock = threading.RLock()
+        # Fast tokenizers raise "Already borrowed" when two threads change their settings at once.
+        self._tokenizer_lock = threading.RLock()
+        self._closed = False
 
     # What a backend adds.
 
     @abstractmethod
-    def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> tuple[Any, int]:
-        """The prompt in the backend's form, and how many tokens it has."""
+    def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> Prompt:
+        """The prompt in the backend's form."""
 
     @abstractmethod
     def _run(self, request: LocalRequest, output: Output) -> None:
         """Generate: push every token to ``output`` until that returns True, or the model or a limit ends it."""
 
-    @abstractmethod
-    def _decode(self, tokens: list[int]) -> str:
-        """Text of token ids, special tokens left out; called from any thread."""
+    def _run_batch(self, requests: Sequence[LocalRequest], outputs: Sequence[Output]) -> None:
+        """Run requests of equal options side by side; one after the other unless a backend can do better."""
+        for request, output in zip(requests, outputs, strict=True):
+            output.start()
+            self._run(request, output)
 
     @abstractmethod
     def _end_tokens(self, options: Mapping[str, Any]) -> Collection[int]:
@@ -114,7 +188,19 @@ class LocalModel(Model):
     def _make_tokenizer_info(self) -> TokenizerInfo:
         """The vocabulary, for masks."""
 
-    # What they share.
+    def _context_length(self) -> int | None:
+        """How many tokens prompt and output may have together; None if that isn't known."""
+        return None
+
+    def _release(self) -> None:
+        """Free what the backend holds: called once."""
+
+    def _enforces(self, constraint: Constraint, options: dict[str, Any]) -> bool:
+        """Whether the framework itself is going to enforce a constraint, so that none has to be compiled."""
+        del constraint, options
+        return False
+
+    # What they share: tokenizer, template, masks.
 
     @property
     def supports_stop_parameter(self) -> bool:
@@ -154,35 +240,107 @@ class LocalModel(Model):
                     self._tokenizer_info = error
             return self._tokenizer_info
 
+    def _decode(self, tokens: list[int], *, special: bool = False) -> str:
+        """Text of token ids, special tokens left out unless asked for; called from any thread."""
+        with self._tokenizer_lock:
+            text: str = self.tokenizer.decode(tokens, skip_special_tokens=not special)
+            return text
+
+    def _apply_template(
+        self,
+        owner: Any,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        **options: Any,
+    ) -> Any:
+        """Apply the chat template of a tokenizer or processor, with the arguments of the constructor.
+
+        Raises:
+            ConfigurationError: There is no template.
+            MessageError: The template refused the messages.
+        """
+        given = (self.tokenizer.chat_template, getattr(owner, "chat_template", None))
+        if all(one is None for one in (*given, self.apply_chat_template_kwargs.get("chat_template"))):
+            raise ConfigurationError(
+                f"{self.model_id} has no chat template; give one: apply_chat_template_kwargs={{'chat_template': ...}}"
+            )
+        arguments = {"add_generation_prompt": True, "tokenize": True, **options, **self.apply_chat_template_kwargs}
+        with self._tokenizer_lock:
+            try:
+                return owner.apply_chat_template(messages, tools=tools, **arguments)
+            except (ValueError, TypeError, LookupError) as error:
+                raise MessageError(f"the chat template of {self.model_id} refused the messages: {error}") from error
+            except Exception as error:
+                # Templates raise errors of their own kind, of a package that may be missing here.
+                if type(error).__module__.partition(".")[0] != "jinja2":
+                    raise
+                raise MessageError(f"the chat template of {self.model_id} refused the messages: {error}") from error
+
+    def _special_ids(self, texts: Sequence[str]) -> dict[int, str]:
+        """Those of some texts that are one special token each, which has no bytes in the vocabulary."""
+        info = self.tokenizer_info
+        found: dict[int, str] = {}
+        for text in texts:
+            token = self.tokenizer.convert_tokens_to_ids(text)
+            known = isinstance(token, int) and self.tokenizer.convert_ids_to_tokens(token) == text
+            if known and (info is None or token >= info.vocab_size or info.decoded_vocab[token] is None):
+                found[token] = text
+        return found
+
+    # One request.
+
     def _prepare_request(self, messages: Sequence[Any], **kwargs: Any) -> LocalRequest:
+        self._check_open()
         begun = time.perf_counter()
         _check_stops(kwargs.get("stop_sequences"))
         max_new_tokens = self._max_new_tokens(kwargs)
         # No tool_choice: it asks a provider for what only a constraint could enforce here.
         completion = self._prepare_completion_kwargs(messages, **{"tool_choice": None, **kwargs})
-        stops = completion.pop("stop", None) or ()
+        stops = _check_stops(completion.pop("stop", None))
         constraint = resolve_constraint(completion.pop("response_format", None), completion.pop("grammar", None))
         stop_inside = bool(completion.pop("stop_inside_constraint", False))
+        tags = check_reasoning(completion.pop("reasoning", self.reasoning))
         tools = completion.pop("tools", None)
         for name in ("max_new_tokens", "max_tokens", "tool_choice"):
             completion.pop(name, None)
-        prompt, prompt_tokens = self._render(completion.pop("messages"), tools)
-        rendered = time.perf_counter()
-        compiled = None
-        if constraint is not None:
-            compiled = self.grammar_compiler.compile_grammar(constraint.make_grammar())
-        return LocalRequest(
+        prompt = self._render(completion.pop("messages"), tools)
+        context = self._context_length()
+        if context is not None:
+            if len(prompt.token_ids) >= context:
+                raise ConfigurationError(
+                    f"the prompt has {len(prompt.token_ids)} tokens; {self.model_id} takes {context}, output included"
+                )
+            max_new_tokens = min(max_new_tokens, context - len(prompt.token_ids))
+        request = LocalRequest(
             prompt=prompt,
-            prompt_tokens=prompt_tokens,
             max_new_tokens=max_new_tokens,
             options=completion,
-            stop_sequences=_check_stops(stops),
+            stop_sequences=stops,
             stop_inside_constraint=stop_inside,
             constraint=constraint,
-            compiled=compiled,
-            prompt_seconds=rendered - begun,
-            compile_seconds=time.perf_counter() - rendered if constraint is not None else 0.0,
+            tags=tags,
         )
+        if tags is not None:
+            tail = self._decode(list(prompt.token_ids[-_TAIL_TOKENS:]), special=True)
+            request.reasoning = reasoning_state(tail, tags)
+            request.shown_tokens = self._special_ids(tags)
+        rendered = time.perf_counter()
+        request.prompt_seconds = rendered - begun
+        if constraint is not None and not self._enforces(constraint, completion):
+            request.grammar = self.grammar_compiler.compile_grammar(constraint.make_grammar())
+            request.compiled = self._gated(request, request.grammar)
+            request.compile_seconds = time.perf_counter() - rendered
+        return request
+
+    def _gated(self, request: LocalRequest, grammar: CompiledGrammar) -> CompiledGrammar | GatedGrammar:
+        tags = request.tags
+        if tags is None or request.reasoning == "answer":
+            return grammar
+        # The model has to think first: without a closing tag nothing would be enforced.
+        request.reasoning = "inside"
+        info = self.tokenizer_info
+        assert info is not None
+        return GatedGrammar(grammar, info, tags[1], self._special_ids(tags[1:]))
 
     def _max_new_tokens(self, kwargs: Mapping[str, Any]) -> int:
         # Unlike every other argument, a call's limit wins over the constructor's: that one always has a default.
@@ -196,16 +354,20 @@ class LocalModel(Model):
                 return limit
         return _DEFAULT_MAX_NEW_TOKENS
 
-    def _new_output(self, request: LocalRequest, emit: Callable[[str], None]) -> Output:
-        inside = request.stop_inside_constraint or request.compiled is None
+    def _new_output(self, request: LocalRequest, emit: Callable[[ChatMessageStreamDelta], None]) -> Output:
+        inside = request.stop_inside_constraint or request.grammar is None
         stops = StopFilter(request.stop_sequences, None if inside else request.sentence_check())
         info = self.tokenizer_info
-        decoder = TextDecoder(self._decode) if info is None else ByteDecoder(info)
+        decoder = TextDecoder(self._decode) if info is None else ByteDecoder(info, request.shown_tokens)
         ends = set(self._end_tokens(request.options))
         if info is not None and request.compiled is not None:
             # What a complete output ends with, even if the call says otherwise.
             ends.update(info.stop_token_ids)
-        return Output(decoder, stops, emit, ends)
+        reasoning = None
+        if request.reasoning is not None and request.tags is not None:
+            strip = not isinstance(request.compiled, GatedGrammar) or request.compiled.strips
+            reasoning = ReasoningFilter(request.tags, request.reasoning, strip=strip)
+        return Output(decoder, stops, emit, ends, reasoning=reasoning)
 
     @contextmanager
     def _typed_errors(self) -> Iterator[None]:
@@ -216,7 +378,7 @@ class LocalModel(Model):
             raise
         except ValueError as error:
             raise ConfigurationError(f"{type(self).__name__} can't generate: {error}") from error
-        except (RuntimeError, TypeError, LookupError, AssertionError, MemoryError) as error:
+        except (RuntimeError, TypeError, LookupError, AttributeError, AssertionError, MemoryError) as error:
             raise ModelError(f"{type(self).__name__} failed while generating: {error!r}") from error
 
     def _generate(self, request: LocalRequest, output: Output) -> None:
@@ -227,10 +389,9 @@ class LocalModel(Model):
             output.finish()
 
     def _info(self, request: LocalRequest, output: Output) -> ReplyInfo:
-        reason = output.finish_reason(request.max_new_tokens)
         text = output.text
         return ReplyInfo(
-            finish_reason=reason,
+            finish_reason=output.finish_reason(request.max_new_tokens),
             stop_sequence=output.stop_sequence,
             timings=Timings(
                 prompt=request.prompt_seconds,
@@ -241,19 +402,32 @@ class LocalModel(Model):
                 steps=output.tokens,
             ),
             shape=request.constraint.shape if request.constraint else None,
-            complete=request.is_sentence(text),
+            complete=self._is_complete(request, output, text),
             text=text,
+            reasoning=output.reasoning,
         )
 
+    def _is_complete(self, request: LocalRequest, output: Output, text: str) -> bool:
+        if not output.answering:
+            return request.constraint is None
+        if request.constraint is not None and request.grammar is None:
+            # The framework enforced it: an output that it ended is whole.
+            return output.finish_reason(request.max_new_tokens) == "stop" and output.stop_sequence is None
+        return request.is_sentence(text)
+
     def _message(self, request: LocalRequest, output: Output) -> ChatMessage:
+        content = output.content
         message = ChatMessage(
             role=MessageRole.ASSISTANT,
-            content=output.text,
+            content=content,
+            tool_calls=output.tool_calls or None,
             raw={"out": output.text, "completion_kwargs": _plain_options(request)},
             token_usage=TokenUsage(request.prompt_tokens, output.tokens),
         )
         attach_info(message, self._info(request, output))
         return message
+
+    # What a caller uses.
 
     def generate(
         self,
@@ -269,12 +443,12 @@ class LocalModel(Model):
             messages: Messages or dictionaries with ``role`` and ``content``.
             stop_sequences: Generation ends with the first that is completed; nothing of it is part of the content.
                 With a constraint they only count where the output is complete, unless
-                ``stop_inside_constraint=True``.
+                ``stop_inside_constraint=True``. Reasoning is never ended by one.
             response_format: Holds the output to a JSON Schema: OpenAI's dictionary, the schema itself, or a pydantic
                 class (then ``message.parsed`` is an instance).
             tools_to_call_from: Tools for the chat template.
-            **kwargs: ``grammar`` (a regex, a Grammar), ``max_new_tokens`` or ``max_tokens``, and the framework's own
-                options.
+            **kwargs: ``grammar`` (a regex, a Grammar), ``max_new_tokens`` or ``max_tokens``, ``reasoning``, and the
+                framework's own options.
 
         Returns:
             A message with ``finish_reason``, ``timings`` and ``parsed``, the caller's to change.
@@ -283,7 +457,7 @@ class LocalModel(Model):
             MessageError: A malformed message.
             SchemaError, GrammarError: A malformed or unsupported constraint.
             ConfigurationError: Arguments that can't be used.
-            ModelError: The framework failed.
+            ModelError: The framework failed, or the model is closed.
         """
         request = self._prepare_request(
             messages,
@@ -316,74 +490,131 @@ class LocalModel(Model):
             tools_to_call_from=tools_to_call_from,
             **kwargs,
         )
-        run = _StreamRun(self, request)
+        run = StreamRun(
+            lambda emit: self._new_output(request, emit),
+            lambda output: self._generate(request, output),
+            lambda output: (TokenUsage(request.prompt_tokens, output.tokens), self._info(request, output)),
+        )
         return ChatStream(run.deltas(), on_close=run.close)
 
+    async def agenerate(
+        self,
+        messages: Sequence[Any],
+        stop_sequences: list[str] | None = None,
+        response_format: Any = None,
+        tools_to_call_from: Sequence[Any] | None = None,
+        **kwargs: Any,
+    ) -> ChatMessage:
+        """``generate`` for asyncio, in a thread. Cancelling the task ends the generation before it returns."""
+        output: Output | None = None
 
-class _StreamRun:
-    """A generation in a thread of its own, and the queue that its text comes through."""
+        def work() -> ChatMessage:
+            nonlocal output
+            request = self._prepare_request(
+                messages,
+                stop_sequences=stop_sequences,
+                response_format=response_format,
+                tools_to_call_from=tools_to_call_from,
+                **kwargs,
+            )
+            output = self._new_output(request, ignore)
+            if cancelled.is_set():
+                output.cancelled.set()
+            self._generate(request, output)
+            return self._message(request, output)
 
-    def __init__(self, model: LocalModel, request: LocalRequest) -> None:
-        self._model = model
-        self._request = request
-        # Text; None at the end; an exception if it failed.
-        self._pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
-        self._output = model._new_output(request, self._pieces.put)
-        self._thread = threading.Thread(target=self._work, name="fairlead-generation", daemon=True)
-        self._started = False
-        self._lock = threading.Lock()
-
-    def _work(self) -> None:
+        cancelled = threading.Event()
+        running = asyncio.ensure_future(asyncio.to_thread(work))
         try:
-            self._model._generate(self._request, self._output)
-        except BaseException as error:
-            self._pieces.put(error)
-        else:
-            self._pieces.put(None)
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            cancelled.set()
+            if output is not None:
+                output.cancelled.set()
+            with contextlib.suppress(Exception):
+                await running
+            raise
 
-    def deltas(self) -> Iterator[ChatMessageStreamDelta]:
-        return _StreamDeltas(self)
+    def generate_batch(
+        self,
+        conversations: Sequence[Sequence[Any]],
+        stop_sequences: list[str] | None = None,
+        response_format: Any = None,
+        tools_to_call_from: Sequence[Any] | None = None,
+        *,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> list[ChatMessage]:
+        """Answer several histories under the same arguments, side by side where the framework can.
 
-    def start(self) -> bool:
-        """Start the thread unless it runs already; False if the stream was closed before."""
-        with self._lock:
-            if not self._started and not self._output.cancelled.is_set():
-                self._started = True
-                self._thread.start()
-            return self._started
+        Args:
+            conversations: The histories.
+            stop_sequences: As for ``generate``.
+            response_format: As for ``generate``; or a list with one for each history (None: free).
+            tools_to_call_from: As for ``generate``.
+            batch_size: So many at a time. Default: what suits the backend.
+            **kwargs: As for ``generate``; ``grammar`` may be a list with one for each history.
 
-    def next_piece(self) -> str | BaseException | None:
-        return self._pieces.get()
+        Returns:
+            One message for each history, in order. Timings are those of the whole batch.
+        """
+        if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
+            raise ConfigurationError(f"batch_size is at least 1, not {batch_size}")
+        formats = _for_each("response_format", response_format, len(conversations))
+        grammars = _for_each("grammar", kwargs.pop("grammar", None), len(conversations))
+        requests = [
+            self._prepare_request(
+                messages,
+                stop_sequences=stop_sequences,
+                response_format=formats[n],
+                tools_to_call_from=tools_to_call_from,
+                **({} if grammars[n] is None else {"grammar": grammars[n]}),
+                **kwargs,
+            )
+            for n, messages in enumerate(conversations)
+        ]
+        size = batch_size or self._batch_size or max(1, len(requests))
+        replies: list[ChatMessage] = []
+        for at in range(0, len(requests), size):
+            batch = requests[at : at + size]
+            outputs = [self._new_output(request, ignore) for request in batch]
+            for output in outputs:
+                output.start()
+            with self._typed_errors():
+                self._run_batch(batch, outputs)
+                for request, output in zip(batch, outputs, strict=True):
+                    output.finish()
+                    replies.append(self._message(request, output))
+        return replies
 
-    def last_delta(self) -> ChatMessageStreamDelta:
-        delta = new_delta(content="", token_usage=TokenUsage(self._request.prompt_tokens, self._output.tokens))
-        attach_info(delta, self._model._info(self._request, self._output))
-        return delta
+    # The end.
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ModelError(f"{self.model_id} is closed")
 
     def close(self) -> None:
-        with self._lock:
-            self._output.cancelled.set()
-            started = self._started
-        if started and self._thread is not threading.current_thread():
-            self._thread.join()
+        """Free the model; calls then raise ModelError. Harmless when it is closed already."""
+        with self._engine_lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._compiler = None
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
-class _StreamDeltas(Iterator[ChatMessageStreamDelta]):
-    # A class, not a generator: another thread may close the stream while this one waits here.
-    def __init__(self, run: _StreamRun) -> None:
-        self._run = run
-        self._ended = False
-
-    def __next__(self) -> ChatMessageStreamDelta:
-        if self._ended or not self._run.start():
-            raise StopIteration
-        piece = self._run.next_piece()
-        if isinstance(piece, str):
-            return new_delta(content=piece)
-        self._ended = True
-        if piece is None:
-            return self._run.last_delta()
-        raise piece
+def _for_each(name: str, value: Any, count: int) -> list[Any]:
+    if not isinstance(value, list):
+        return [value] * count
+    if len(value) != count:
+        raise ConfigurationError(f"{name} has {len(value)} entries for {count} conversations")
+    return value
 
 
 def _check_stops(stops: Any) -> tuple[str, ...]:
@@ -405,5 +636,5 @@ def _plain_options(request: LocalRequest) -> dict[str, Any]:
     return {**options, "max_new_tokens": request.max_new_tokens, "stop": list(request.stop_sequences)}
 
 
-def ignore(text: str) -> None:
-    """Do nothing with a piece of text: it is read from the output at the end."""
+def ignore(delta: ChatMessageStreamDelta) -> None:
+    """Do nothing with a delta: the whole is read from the output at the end."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import codecs
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fairlead._core import StopSequenceMatcher
+from fairlead.streaming import ChatMessageStreamDelta, new_delta
 from fairlead.types import FinishReason
 
 if TYPE_CHECKING:
+    from fairlead.messages import ChatMessageToolCall
+    from fairlead.models._reasoning import ReasoningFilter
+    from fairlead.streaming import ChatMessageToolCallStreamDelta
     from fairlead.tokenizer import TokenizerInfo
 
 __all__ = ["ByteDecoder", "Output", "StopFilter", "TextDecoder"]
@@ -26,10 +30,12 @@ class ByteDecoder:
 
     Args:
         info: The bytes of the tokens.
+        shown: Special tokens whose text is part of the output all the same: tags, markers of tool calls.
     """
 
-    def __init__(self, info: TokenizerInfo) -> None:
+    def __init__(self, info: TokenizerInfo, shown: Mapping[int, str] | None = None) -> None:
         self._bytes = info.decoded_vocab
+        self._special = shown or {}
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         # What the tokenizer's own decode() drops at the edges of a text.
         self._drop_leading = info.strips_leading_space
@@ -38,6 +44,8 @@ class ByteDecoder:
 
     def push(self, token: int) -> str:
         """The text that a further token completes; often that of the token, "" inside a character."""
+        if token in self._special:
+            return self._edges(self._utf8.decode(self._special[token].encode()))
         data = self._bytes[token] if 0 <= token < len(self._bytes) else None
         return self._edges(self._utf8.decode(data)) if data else ""
 
@@ -155,26 +163,34 @@ class Output:
     """One generation, seen from its text: fed with tokens by a backend, shown to the caller piece by piece.
 
     A backend calls ``push`` with the new tokens after each step and ends when that returns True; ``finish`` when it
-    has ended. The caller's thread may set ``cancelled``.
+    has ended. The caller's thread may set ``cancelled``. From tokens to deltas a text passes the decoder, the filter
+    of reasoning, that of stop sequences (which only see the answer) and that of tool calls.
 
     Args:
         decoder: A ByteDecoder or a TextDecoder.
         stop_filter: Stops and holds back.
-        emit: Gets each piece of text that can be shown.
+        emit: Gets each delta that can be shown.
         end_tokens: Ids that end the model's turn.
+        reasoning: Divides reasoning from the answer; None: all is answer.
+        tool_calls: Finds the tool calls in the answer; None: there are none.
     """
 
     def __init__(
         self,
         decoder: ByteDecoder | TextDecoder,
         stop_filter: StopFilter,
-        emit: Callable[[str], None],
+        emit: Callable[[ChatMessageStreamDelta], None],
         end_tokens: Collection[int],
+        *,
+        reasoning: ReasoningFilter | None = None,
+        tool_calls: Any = None,
     ) -> None:
         self._decoder = decoder
         self._stop_filter = stop_filter
         self._emit = emit
         self._end_tokens = frozenset(end_tokens)
+        self._reasoning = reasoning
+        self._tool_filter = tool_calls
         self._ended_turn = False
         self.cancelled = threading.Event()
         self.tokens = 0
@@ -197,33 +213,89 @@ class Output:
             if token in self._end_tokens:
                 self._ended_turn = True
             else:
-                self._show(self._stop_filter.feed(self._decoder.push(token)))
+                self._read(self._decoder.push(token))
         return self._ended_turn or self._stop_filter.matched or self.cancelled.is_set()
 
     def finish(self) -> None:
         """Show what is left; the generation has ended."""
         self.seconds = time.perf_counter() - self.started
-        self._show(self._stop_filter.feed(self._decoder.finish()))
+        self._read(self._decoder.finish())
+        if self._reasoning is not None:
+            thought, answer = self._reasoning.finish()
+            self._think(thought)
+            self._show(self._stop_filter.feed(answer))
         if not self._stop_filter.matched:
             self._show(self._stop_filter.finish())
+        if self._tool_filter is not None:
+            self._show_calls(*self._tool_filter.finish())
+
+    def _read(self, text: str) -> None:
+        if not text:
+            return
+        if self._reasoning is not None:
+            thought, text = self._reasoning.feed(text)
+            self._think(thought)
+        self._show(self._stop_filter.feed(text))
+
+    def _think(self, text: str) -> None:
+        if text:
+            self._emit(new_delta(reasoning=text))
 
     def _show(self, text: str) -> None:
-        if text:
-            self._emit(text)
+        if not text:
+            return
+        if self._tool_filter is None:
+            self._emit(new_delta(content=text))
+        else:
+            self._show_calls(*self._tool_filter.feed(text))
+
+    def _show_calls(self, content: str, deltas: list[ChatMessageToolCallStreamDelta]) -> None:
+        if content:
+            self._emit(new_delta(content=content))
+        if deltas:
+            self._emit(new_delta(tool_calls=deltas))
 
     @property
     def text(self) -> str:
-        """All text that was shown."""
+        """The whole answer so far, tool calls as the model writes them."""
         return self._stop_filter.text
+
+    @property
+    def content(self) -> str:
+        """The answer without its tool calls."""
+        return self.text if self._tool_filter is None else self._tool_filter.content
+
+    @property
+    def tool_calls(self) -> list[ChatMessageToolCall]:
+        """The tool calls that are complete."""
+        return [] if self._tool_filter is None else self._tool_filter.calls
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought before its answer."""
+        return "" if self._reasoning is None else self._reasoning.reasoning
+
+    @property
+    def answering(self) -> bool:
+        """Whether the reasoning, if there is any, has ended."""
+        return self._reasoning is None or self._reasoning.in_answer
 
     @property
     def stop_sequence(self) -> str | None:
         """The stop sequence that ended the text, or None."""
         return self._stop_filter.stop_sequence
 
+    @property
+    def ended_turn(self) -> bool:
+        """Whether the model ended its turn by a token for that."""
+        return self._ended_turn
+
     def finish_reason(self, max_tokens: int) -> FinishReason:
         """Why the generation ended, if it was allowed ``max_tokens``."""
-        if self._ended_turn or self._stop_filter.matched:
+        ended = self._ended_turn or self._stop_filter.matched
+        if self.tool_calls and (ended or self.tokens < max_tokens) and not self.cancelled.is_set():
+            return "tool_calls"
+        if ended:
             return "stop"
         if self.cancelled.is_set():
             return "cancelled"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
-import threading
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from fairlead._optional import require
 from fairlead.errors import ConfigurationError, MessageError
 from fairlead.images import load_image
-from fairlead.messages import ChatMessage
-from fairlead.models._local import LocalModel, LocalRequest, ignore
+from fairlead.models._local import LocalModel, LocalRequest, Prompt
 from fairlead.models._output import Output
 
 if TYPE_CHECKING:
@@ -50,12 +48,12 @@ class TransformersModel(LocalModel):
         ConfigurationError: The model can't be loaded. It is a ValueError.
     """
 
+    _batch_size: ClassVar[int | None] = 16
     _saved: ClassVar[dict[str, Any]] = {
         "device_map": None,
         "torch_dtype": None,
         "trust_remote_code": False,
         "model_kwargs": {},
-        "apply_chat_template_kwargs": {},
         "flatten_messages_as_text": None,
     }
 
@@ -117,7 +115,6 @@ class TransformersModel(LocalModel):
         self,
         model: Any,
         processor: Any,
-        apply_chat_template_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         # A processor holds a tokenizer; a tokenizer stands for itself.
@@ -126,9 +123,6 @@ class TransformersModel(LocalModel):
             self.processor = processor
         self.tokenizer = processor.tokenizer if self._is_vlm else processor
         self.model = model
-        self.apply_chat_template_kwargs = apply_chat_template_kwargs or {}
-        # Fast tokenizers raise "Already borrowed" when two threads change their settings at once.
-        self._tokenizer_lock = threading.RLock()
         self._forward_names = frozenset(inspect.signature(model.forward).parameters)
         kwargs.setdefault("flatten_messages_as_text", not self._is_vlm)
         super().__init__(**kwargs)
@@ -169,35 +163,15 @@ class TransformersModel(LocalModel):
 
     # What LocalModel asks for.
 
-    def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> tuple[Any, int]:
+    def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> Prompt:
         if self._is_vlm:
             messages = [{**message, "content": _image_parts(message["content"])} for message in messages]
         template = self.processor if self._is_vlm else self.tokenizer
-        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
-        with self._tokenizer_lock:
-            self._need_template(template)
-            try:
-                inputs = template.apply_chat_template(
-                    messages, tools=tools, **{**options, **self.apply_chat_template_kwargs}
-                )
-            except (ValueError, TypeError, LookupError) as error:
-                raise MessageError(f"the chat template of {self.model_id} refused the messages: {error}") from error
-            except Exception as error:
-                # Templates raise errors of their own kind, of a package that may be missing here.
-                if type(error).__module__.partition(".")[0] != "jinja2":
-                    raise
-                raise MessageError(f"the chat template of {self.model_id} refused the messages: {error}") from error
+        inputs = self._apply_template(template, messages, tools, return_dict=True, return_tensors="pt")
         tensors = {name: _to(value, self.model) for name, value in inputs.items()}
         if "token_type_ids" not in self._forward_names:
             tensors.pop("token_type_ids", None)
-        return tensors, int(tensors["input_ids"].shape[1])
-
-    def _need_template(self, template: Any) -> None:
-        given = (self.tokenizer.chat_template, getattr(template, "chat_template", None))
-        if all(one is None for one in (*given, self.apply_chat_template_kwargs.get("chat_template"))):
-            raise ConfigurationError(
-                f"{self.model_id} has no chat template; give one: apply_chat_template_kwargs={{'chat_template': ...}}"
-            )
+        return Prompt(tensors, inputs["input_ids"][0].tolist())
 
     def _run(self, request: LocalRequest, output: Output) -> None:
         self._run_rows([request], [output])
@@ -209,80 +183,50 @@ class TransformersModel(LocalModel):
         if pad is not None and self.model.generation_config.pad_token_id is None:
             options.setdefault("pad_token_id", pad)
         options.setdefault("use_cache", True)
-        prompt = requests[0].prompt if len(requests) == 1 else _pad_left([one.prompt for one in requests], pad)
+        prompts = [request.prompt.inputs for request in requests]
+        prompt = prompts[0] if len(prompts) == 1 else _pad_left(prompts, pad)
+        # Only the context makes them differ, and the longest prompt has the least room in it.
+        limit = min(request.max_new_tokens for request in requests)
         width = prompt["input_ids"].shape[1]
         several = _several(options)
         watch = _Watch(outputs, width, read=not several)
         criteria = [watch, *(options.pop("stopping_criteria", None) or ())]
         processors = list(options.pop("logits_processor", None) or ())
-        compiled = requests[0].compiled
         constraint: Any = None
-        if compiled is not None:
+        if any(request.compiled is not None for request in requests):
             from fairlead.logits_processor import LogitsProcessor
 
-            constraint = LogitsProcessor(compiled)
+            constraint = LogitsProcessor([cast(Any, request.compiled) for request in requests])
             processors.append(constraint)
         try:
             ids = self.model.generate(
                 **prompt,
                 **options,
-                max_new_tokens=requests[0].max_new_tokens,
+                max_new_tokens=limit,
                 stopping_criteria=criteria,
                 logits_processor=processors,
             )
         finally:
             for request in requests:
+                request.max_new_tokens = limit
                 request.mask_seconds = constraint.mask_seconds if constraint is not None else 0.0
         if several:
             ids = ids if hasattr(ids, "shape") else ids.sequences
             outputs[0].push(ids[0, width:].tolist())
 
-    def generate_batch(
-        self,
-        conversations: Sequence[Sequence[Any]],
-        stop_sequences: list[str] | None = None,
-        response_format: Any = None,
-        tools_to_call_from: Sequence[Any] | None = None,
-        *,
-        batch_size: int = 16,
-        **kwargs: Any,
-    ) -> list[ChatMessage]:
-        """Answer several histories under the same arguments, side by side on the device.
+    def _run_batch(self, requests: Sequence[LocalRequest], outputs: Sequence[Output]) -> None:
+        if self._is_vlm or _several(requests[0].options):
+            super()._run_batch(requests, outputs)
+        else:
+            self._run_rows(requests, outputs)
 
-        Args:
-            conversations: The histories.
-            stop_sequences: As for ``generate``.
-            response_format: As for ``generate``.
-            tools_to_call_from: As for ``generate``.
-            batch_size: So many at a time; default 16. Vision-language models and beams take one at a time.
-            **kwargs: As for ``generate``.
+    def _context_length(self) -> int | None:
+        # Relative positions have no end: only a table of them, or rotations scaled for so many, do.
+        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return length if isinstance(length, int) and length > 0 else None
 
-        Returns:
-            One message for each history, in order. Timings are those of the whole batch.
-        """
-        arguments: dict[str, Any] = {
-            "stop_sequences": stop_sequences,
-            "response_format": response_format,
-            "tools_to_call_from": tools_to_call_from,
-            **kwargs,
-        }
-        if batch_size < 1:
-            raise ConfigurationError(f"batch_size is at least 1, not {batch_size}")
-        requests = [self._prepare_request(messages, **arguments) for messages in conversations]
-        if requests and (self._is_vlm or _several(requests[0].options)):
-            batch_size = 1
-        replies: list[ChatMessage] = []
-        for at in range(0, len(requests), batch_size):
-            batch = requests[at : at + batch_size]
-            outputs = [self._new_output(request, ignore) for request in batch]
-            for output in outputs:
-                output.start()
-            with self._typed_errors():
-                self._run_rows(batch, outputs)
-            for request, output in zip(batch, outputs, strict=True):
-                output.finish()
-                replies.append(self._message(request, output))
-        return replies
+    def _release(self) -> None:
+        self.model = None
 
     def _pad_token(self, options: Mapping[str, Any]) -> int | None:
         for source in (options.get("pad_token_id"), self.model.generation_config.pad_token_id):
@@ -291,11 +235,6 @@ class TransformersModel(LocalModel):
         if self.tokenizer.pad_token_id is not None:
             return int(self.tokenizer.pad_token_id)
         return min(self._end_tokens(options), default=None)
-
-    def _decode(self, tokens: list[int]) -> str:
-        with self._tokenizer_lock:
-            text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
-            return text
 
     def _end_tokens(self, options: Mapping[str, Any]) -> Collection[int]:
         # The generation config may name several (end of turn, end of text); the tokenizer knows one.
