@@ -55,6 +55,7 @@ class Timings:
         masks: Computing and applying token masks, and advancing the matcher.
         generation: The whole of the generation, from its start to its end; contains ``first_token`` and ``masks``.
         steps: Generated tokens.
+        cached_tokens: Tokens of the prompt whose states were kept from an earlier call.
     """
 
     prompt: float = 0.0
@@ -63,6 +64,7 @@ class Timings:
     masks: float = 0.0
     generation: float = 0.0
     steps: int = 0
+    cached_tokens: int = 0
 
     @property
     def mask_share(self) -> float:

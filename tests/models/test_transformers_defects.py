@@ -223,7 +223,9 @@ def spy(model: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> list[dict[
 def test_pixel_values_reach_the_model(vlm, monkeypatch):
     seen = spy(vlm, monkeypatch)
     replies = [vlm.generate(ask_about(image(red))).content for red in (True, False, True)]
-    assert all("pixel_values" in call and "attention_mask" in call for call in seen)
+    assert all("attention_mask" in call for call in seen)
+    # The third prompt is the first one again.
+    assert ["pixel_values" in call for call in seen[:2]] == [True, True]
     assert replies[0] == replies[2] != replies[1]
     inputs = vlm.processor.apply_chat_template(
         ask_about(image(True)), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"

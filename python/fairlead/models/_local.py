@@ -71,6 +71,7 @@ class LocalRequest:
         reasoning: Where the output begins with respect to them.
         shown_tokens: Special tokens whose text the output has to show.
         mask_seconds: Backends add the time that masks took.
+        cached_tokens: Backends say how many tokens of the prompt they didn't have to compute.
     """
 
     prompt: Prompt
@@ -87,6 +88,7 @@ class LocalRequest:
     prompt_seconds: float = 0.0
     compile_seconds: float = 0.0
     mask_seconds: float = 0.0
+    cached_tokens: int = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -400,6 +402,7 @@ class LocalModel(Model):
                 masks=request.mask_seconds,
                 generation=output.seconds,
                 steps=output.tokens,
+                cached_tokens=request.cached_tokens,
             ),
             shape=request.constraint.shape if request.constraint else None,
             complete=self._is_complete(request, output, text),
