@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashSet;
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, Top, Tops};
 use crate::compile::CompiledGrammar;
-use crate::mask::{KeyEvent, Parts, Space, decoded, opening_quote};
+use crate::mask::{Parts, Space, decoded, opening_quote};
 use crate::vocab::ROOT;
 
 /// How much text is looked ahead for at once; a schema may force any amount.
@@ -176,7 +174,7 @@ impl GrammarMatcher {
         for &b in bytes {
             self.text.push(b);
             // A key ends with a quote; only then does it matter what kind it is of.
-            let scarce = b == b'"' && self.tops.iter().any(|t| self.space.store.is_scarce(t.frame));
+            let scarce = b == b'"' && self.tops.iter().any(|t| self.space.store.ends_scarce_key(t.frame));
             let mut keys = Seen { text: &self.text, keys: &mut self.seen, scarce };
             let next = self.stack.step(&self.space.store, &self.tops, b, &mut keys);
             self.tops = next;
@@ -220,7 +218,8 @@ impl GrammarMatcher {
         };
         owners.iter().all(|owner| {
             let used = Seen::count(&self.seen, owner.extra, &prefix);
-            used > 0 && store.few_words(state.content, used).is_some()
+            let written = |rest: &[u8]| Seen::has(&self.seen, owner.extra, &[&prefix, rest].concat());
+            used > 0 && store.few_words(state.content, used).is_some_and(|words| words.iter().all(|w| written(w)))
         })
     }
 
@@ -443,11 +442,10 @@ impl GrammarMatcher {
                 continue;
             }
             let begun = self.key_begun();
-            let keys: HashSet<&[u8], FixedState> = Seen::keys(&self.seen, part.extra).collect();
-            for event in entry.events.iter() {
-                if event.again || (part.extra != 0 && may_repeat(event, &keys, begun.as_deref())) {
-                    suspects.extend_from_slice(space.vocab.trie.all_tokens(event.node));
-                }
+            let keys: SmallVec<[&[u8]; 16]> = Seen::keys(&self.seen, part.extra).collect();
+            for events in &entry.events {
+                let trie = &space.vocab.trie;
+                events.repeats(&keys, begun.as_deref(), |node| suspects.extend_from_slice(trie.all_tokens(node)));
             }
         }
         self.clear_refused(&suspects, row);
@@ -488,15 +486,4 @@ impl GrammarMatcher {
     fn key_begun(&self) -> Option<Vec<u8>> {
         Some(self.text[opening_quote(&self.text)? + 1..].to_vec())
     }
-}
-
-/// Whether the key of an event is one of some keys, or cannot be told without the exact check.
-fn may_repeat(event: &KeyEvent, keys: &HashSet<&[u8], FixedState>, begun: Option<&[u8]>) -> bool {
-    let raw = match begun {
-        _ if event.whole && !begun.is_some_and(|b| b.ends_with(b"\\")) => event.text.to_vec(),
-        Some(begun) if !event.whole => [begun, &event.text].concat(),
-        // The token begins inside an escape: where its key begins is for the exact check to find out.
-        _ => return true,
-    };
-    keys.contains(&*decoded(&raw))
 }

@@ -64,12 +64,61 @@ impl Store {
         }
     }
 
+    /// Whether a key's closing quote may follow, and keys of its kind may run out. Where one can be made longer and
+    /// longer there always is another, also for each of its beginnings.
+    pub(crate) fn ends_scarce_key(&self, text: ExprId) -> bool {
+        match self.node(text) {
+            Node::Text(state) => {
+                state.spelling == Spelling::Raw && self.nullable(state.content) && self.is_scarce(text)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the text of a key is of a kind that may run out of new ones.
     pub(crate) fn is_scarce(&self, text: ExprId) -> bool {
         match self.node(text) {
-            Node::Text(state) => !self.takes_any_prefix(state.content),
+            Node::Text(state) => {
+                let free = state.hi == UNBOUNDED && self.has_plenty(state.content);
+                !free && !self.takes_any_prefix(state.content)
+            }
             _ => false,
         }
+    }
+
+    /// Whether an expression surely has more words than an object can have keys.
+    fn has_plenty(&self, e: ExprId) -> bool {
+        const PLENTY: f64 = 4e9;
+        match self.node(e) {
+            Node::Repeat { body, max, .. } => {
+                // Words of single characters are different if they differ anywhere.
+                let chars = self.class_of(*body).map_or(1, |(ascii, _)| ascii.count_ones());
+                *max == UNBOUNDED || f64::from(chars).powf(f64::from(*max)) > PLENTY || self.has_plenty(*body)
+            }
+            Node::Concat(a, b) => self.has_plenty(*a) || self.has_plenty(*b),
+            Node::Union(parts) => parts.iter().any(|&p| self.has_plenty(p)),
+            Node::Inter(_) => self.finds_loop(e),
+            _ => false,
+        }
+    }
+
+    /// Whether a state that leads to itself is found soon.
+    fn finds_loop(&self, e: ExprId) -> bool {
+        const SOON: usize = 64;
+        let mut states = vec![e];
+        let mut at = 0;
+        while at < states.len() && states.len() < SOON {
+            for edge in self.row(states[at]).edges.iter().filter(|edge| self.alive(edge.to)) {
+                if edge.to == states[at] {
+                    return true;
+                }
+                if !states.contains(&edge.to) {
+                    states.push(edge.to);
+                }
+            }
+            at += 1;
+        }
+        false
     }
 
     /// The rests of the literals of a slice.
@@ -115,6 +164,11 @@ impl Store {
             }
         }
         (ascii != 0).then(|| (ascii, self.loops_beyond(self.scalar, e, e)))
+    }
+
+    /// Whether all characters that are not ASCII lead from `at` to `home`.
+    pub(crate) fn all_beyond(&self, at: ExprId, home: ExprId) -> bool {
+        self.loops_beyond(self.scalar, at, home)
     }
 
     /// Whether all characters that remain in `scalar`, ASCII ones aside, lead from `at` to `home`.

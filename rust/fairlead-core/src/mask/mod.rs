@@ -1,10 +1,12 @@
 //! Token bitmasks: worked out, remembered, and applied to logits.
 
 pub mod apply;
+mod classes;
 mod entry;
+mod events;
 mod space;
 mod text;
 mod walk;
 
-pub(crate) use entry::{KeyEvent, decoded, opening_quote};
+pub(crate) use events::{decoded, opening_quote};
 pub(crate) use space::{Parts, Shared, Space};

@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use smallvec::SmallVec;
 
-use super::entry::{ExitsId, KeyEvent, MaskEntry, NO_EXITS, clear_bits, set_bits};
+use super::classes::{Chain, ChainSteps};
+use super::entry::{ExitsId, MaskEntry, NO_EXITS, clear_bits, set_bits};
+use super::events::{KeyEvent, KeyEvents};
 use super::text::TextMasks;
-use super::walk::{Calls, Found, walk};
+use super::walk::{Calls, Found, walk, walk_on};
 use crate::automata::{EMPTY, EPS, ExprId, Node, Slice, Spelling, Stack, Store, Top, UNBOUNDED};
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
@@ -32,13 +34,13 @@ struct Mask {
     tokens: Vec<u32>,
     exits: Vec<u32>,
     /// Events shared with other masks, and further ones.
-    shared_events: Option<Arc<[KeyEvent]>>,
+    shared_events: SmallVec<[Arc<KeyEvents>; 1]>,
     events: Vec<KeyEvent>,
 }
 
 impl Mask {
-    /// Adds an entry's tokens, and those of its events that are asked for.
-    fn add(&mut self, entry: &MaskEntry, words: usize, keep: impl Fn(&KeyEvent) -> bool) {
+    /// Adds an entry's tokens, and its events: all of them, or those whose token has completed a key before.
+    fn add(&mut self, entry: &MaskEntry, words: usize, all_events: bool) {
         match (&self.base, &entry.base) {
             (_, None) => {}
             (None, Some(base)) => {
@@ -55,13 +57,14 @@ impl Mask {
             }
         }
         self.tokens.extend_from_slice(&entry.tokens);
-        if entry.events.is_empty() {
-            return;
-        }
-        if self.shared_events.is_none() && entry.events.iter().all(&keep) {
-            self.shared_events = Some(Arc::clone(&entry.events));
-        } else {
-            self.events.extend(entry.events.iter().filter(|e| keep(e)).cloned());
+        for shared in &entry.events {
+            if all_events {
+                if !self.shared_events.iter().any(|e| Arc::ptr_eq(e, shared)) {
+                    self.shared_events.push(Arc::clone(shared));
+                }
+            } else if shared.again {
+                self.events.extend(shared.list.iter().filter(|e| e.again).cloned());
+            }
         }
     }
 
@@ -79,7 +82,7 @@ struct Exits {
     /// The merged trie of what follows; a single node needs none.
     tails: OnceLock<Option<Trie>>,
     /// The events of keys that are completed at these nodes.
-    events: OnceLock<Arc<[KeyEvent]>>,
+    events: OnceLock<Arc<KeyEvents>>,
 }
 
 /// One epoch of sharing.
@@ -92,6 +95,7 @@ pub(crate) struct Space {
     after: papaya::HashMap<(ExitsId, ExprId, bool), u32, foldhash::quality::FixedState>,
     exits: boxcar::Vec<Exits>,
     exits_of: papaya::HashMap<Box<[u32]>, ExitsId, foldhash::quality::FixedState>,
+    chains: ChainSteps,
     /// Masks are worked out anew each time, for tests.
     uncached: bool,
 }
@@ -116,6 +120,7 @@ impl Space {
             after: papaya::HashMap::with_hasher(foldhash::quality::FixedState::default()),
             exits: boxcar::Vec::new(),
             exits_of: papaya::HashMap::with_hasher(foldhash::quality::FixedState::default()),
+            chains: ChainSteps::default(),
             uncached,
         };
         space.exits_id(Vec::new());
@@ -158,7 +163,7 @@ impl Space {
     }
 
     fn store_mask(&self, mask: Mask) -> u32 {
-        let Mask { mut base, mut removed, mut tokens, exits, shared_events, events } = mask;
+        let Mask { mut base, mut removed, mut tokens, exits, shared_events: mut all_events, events } = mask;
         if tokens.len() > DENSE {
             let mut row = base.map_or_else(|| vec![0u32; self.vocab.words()], |b| b.to_vec());
             clear_bits(&mut row, &removed);
@@ -168,12 +173,10 @@ impl Space {
         }
         let exits = self.exits_id(exits);
         self.store.charge(size_of::<MaskEntry>() + (tokens.len() + removed.len()) * 4 + events.len() * 48);
-        let events = match shared_events {
-            Some(shared) if events.is_empty() => shared,
-            Some(shared) => shared.iter().cloned().chain(events).collect(),
-            None => events.into(),
-        };
-        self.entries.push(MaskEntry { base, removed: removed.into(), tokens: tokens.into(), exits, events }) as u32
+        if !events.is_empty() {
+            all_events.push(Arc::new(KeyEvents::new(events)));
+        }
+        self.entries.push(MaskEntry { base, removed: removed.into(), tokens: tokens.into(), exits, events: all_events }) as u32
     }
 
     /// The entry of a free string, any text but the rest of some literals: the one entry of all free strings, less
@@ -199,7 +202,7 @@ impl Space {
             removed: removed.into(),
             tokens: Box::default(),
             exits,
-            events: Arc::default(),
+            events: SmallVec::new(),
         }) as u32
     }
 
@@ -212,7 +215,7 @@ impl Space {
         let left = all.tokens.iter().filter(|t| tokens.binary_search(t).is_err()).copied().collect();
         let exits = self.exits[all.exits as usize].nodes.iter().filter(|&&n| !below(n)).copied().collect();
         // Events at nodes that are gone do nothing: their tokens are not in the mask.
-        let shared_events = Some(Arc::clone(&all.events));
+        let shared_events = all.events.clone();
         let base = all.base.clone();
         let entry = self.store_mask(Mask { base, tokens: left, exits, shared_events, ..Mask::default() });
         if all.base.is_some() {
@@ -298,12 +301,17 @@ impl Space {
                 return self.keep(found, Some(text.plain(state.hi).clone()));
             }
         }
+        if exits == AT_ROOT
+            && let Some(entry) = self.in_class(frame)
+        {
+            return entry;
+        }
         let mut mask = Mask::default();
         let Found { tokens, exits: left, events } = self.walk_from(exits, frame);
         (mask.tokens, mask.exits, mask.events) = (tokens, left, events);
         let inner = self.store.after_mark(frame);
         if inner != frame {
-            mask.shared_events = Some(self.key_events(exits));
+            mask.shared_events.push(self.key_events(exits));
         }
         for (rule, rest) in self.store.calls(inner) {
             let body = self.store.body(rule);
@@ -312,12 +320,12 @@ impl Space {
             }
             // Objects inside the rule have seen no key yet; those of `rest` are the frame's own.
             let entry = self.entry(self.next(exits, body, true));
-            mask.add(entry, self.vocab.words(), |e| e.again);
+            mask.add(entry, self.vocab.words(), false);
             if rest == EPS {
                 mask.exits.extend_from_slice(&self.exits[entry.exits as usize].nodes);
             } else if entry.exits != NO_EXITS {
                 let entry = self.entry(self.next(entry.exits, rest, false));
-                mask.add(entry, self.vocab.words(), |_| true);
+                mask.add(entry, self.vocab.words(), true);
                 mask.exits.extend_from_slice(&self.exits[entry.exits as usize].nodes);
             }
         }
@@ -328,10 +336,32 @@ impl Space {
         self.store_mask(mask)
     }
 
+    /// The entry of a frame that takes characters of one class, whichever they are, at least for a while.
+    fn in_class(&self, frame: ExprId) -> Option<u32> {
+        let mut chain = Chain::new(&self.store, &self.chains, frame)?;
+        let classes = self.text().classes(&self.vocab);
+        let (chars, leaving) = chain.leave(classes, &self.vocab.trie)?;
+        let found = walk_on(&self.store, &self.vocab.trie, &leaving);
+        if std::env::var("CHECK").is_ok() {
+            let base = classes.mask(chain.class, chars, &self.store);
+            let mut a = base.to_vec(); set_bits(&mut a, &found.tokens);
+            let f2 = self.walk_from(AT_ROOT, frame);
+            let mut b = vec![0; a.len()]; set_bits(&mut b, &f2.tokens);
+            if a != b || found.exits != f2.exits {
+                let d: Vec<_> = (0..self.vocab.size() as u32).filter(|&t| (a[t as usize/32] ^ b[t as usize/32]) >> (t%32) & 1 == 1).take(10).map(|t| (self.vocab.bytes(t).unwrap_or(b"").escape_ascii().to_string(), b[t as usize/32] >> (t%32) & 1)).collect();
+                eprintln!("DIFF {:?} class {:?} chars {chars} exits {} {} {d:?}", self.store.node(frame), chain.class, found.exits.len(), f2.exits.len());
+            }
+        }
+        Some(self.keep(found, Some(classes.mask(chain.class, chars, &self.store))))
+    }
+
     /// The events of undeclared keys that are completed at a set of nodes.
-    fn key_events(&self, exits: ExitsId) -> Arc<[KeyEvent]> {
+    fn key_events(&self, exits: ExitsId) -> Arc<KeyEvents> {
         let (set, main) = (&self.exits[exits as usize], &self.vocab.trie);
-        let make = || set.nodes.iter().map(|&node| KeyEvent::new(&main.path(node), node, false)).collect();
+        let make = || {
+            let events = set.nodes.iter().map(|&node| KeyEvent::new(&main.path(node), node, false)).collect();
+            Arc::new(KeyEvents::new(events))
+        };
         Arc::clone(set.events.get_or_init(make))
     }
 

@@ -1,8 +1,10 @@
 //! Free JSON strings, by far the most frequent mask: worked out once per vocabulary, for every bound of length.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::entry::{decoded, set_bits};
+use super::classes::Classes;
+use super::entry::set_bits;
+use super::events::decoded;
 use crate::automata::{EMPTY, EPS, ExprId, Node, Spelling, Store};
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
@@ -26,6 +28,8 @@ pub(crate) struct TextMasks {
     escaped: Vec<(Box<[u8]>, u32)>,
     /// All tokens that a free string without bounds allows.
     everything: Arc<[u32]>,
+    /// Made when the first class of characters is met.
+    classes: OnceLock<Classes>,
     /// Tokens with a backslash, and tokens with a quote that is not their last byte.
     pub(crate) awkward: Vec<u32>,
 }
@@ -71,6 +75,7 @@ impl TextMasks {
             exits: Vec::new(),
             escaped: Vec::new(),
             everything: Arc::default(),
+            classes: OnceLock::new(),
             awkward: (0..vocab.size() as u32).filter(|&t| vocab.bytes(t).is_some_and(is_awkward)).collect(),
         };
         let store = Store::over(vocab.longest() as u32, vocab.alphabet.clone());
@@ -118,6 +123,11 @@ impl TextMasks {
     /// All tokens that a free string without bounds allows.
     pub(super) fn everything(&self) -> &Arc<[u32]> {
         &self.everything
+    }
+
+    /// The vocabulary by classes of characters.
+    pub(super) fn classes(&self, vocab: &Vocabulary) -> &Classes {
+        self.classes.get_or_init(|| Classes::new(vocab))
     }
 
     /// All exits of a free string, ascending.

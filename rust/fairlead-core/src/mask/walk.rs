@@ -1,6 +1,6 @@
 //! Walking the vocabulary's trie with a frame: which tokens stay alive, and where the frame can be left.
 
-use super::entry::KeyEvent;
+use super::events::KeyEvent;
 use crate::automata::{Bulk, EPS, ExprId, Keys, Link, Stack, Store, Target, Top, Tops};
 use crate::vocab::Trie;
 
@@ -176,6 +176,18 @@ pub(super) fn walk(store: &Store, main: &Trie, trie: &Trie, starts: &[u32], fram
             tops.push(top);
             walk.visit(start, &tops);
         }
+    }
+    let mut found = walk.found;
+    found.exits.sort_unstable();
+    found.exits.dedup();
+    found
+}
+
+/// Goes on from some nodes, each list of them with the residual that their last bytes lead to.
+pub(super) fn walk_on(store: &Store, main: &Trie, from: &[(ExprId, Vec<u32>)]) -> Found {
+    let mut walk = Walk { store, main, trie: main, stack: Stack::new(), found: Found::default() };
+    for (frame, nodes) in from {
+        walk.replace(Top { frame: *frame, extra: 0, link: Link::BASE }, nodes);
     }
     let mut found = walk.found;
     found.exits.sort_unstable();

@@ -1,0 +1,330 @@
+//! Strings over a class of characters, such as `[A-Za-z0-9_-]{1,255}`: as free strings, but for any class. The tokens
+//! made of the class alone are one bitmask, shared by all counts; the others are found where they leave the class.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::entry::set_bits;
+use crate::automata::{ExprId, Store};
+use crate::vocab::{ROOT, Shape, Trie, Vocabulary};
+
+/// Fewer characters than this are not worth a class.
+const LEAST: u32 = 8;
+
+/// A class of characters: some ASCII ones, and all others or none of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Class {
+    ascii: u128,
+    beyond: bool,
+}
+
+impl Class {
+    fn has(self, made_of: Class) -> bool {
+        made_of.ascii & !self.ascii == 0 && (self.beyond || !made_of.beyond)
+    }
+}
+
+/// ASCII characters that classes mostly have all or none of.
+const BLOCKS: [u128; 5] = [span(b'a', b'f'), span(b'g', b'z'), span(b'A', b'F'), span(b'G', b'Z'), span(b'0', b'9')];
+const LETTERS: u128 = span(b'a', b'z') | span(b'A', b'Z');
+
+const fn span(lo: u8, hi: u8) -> u128 {
+    (u128::MAX >> (127 - (hi - lo))) << lo
+}
+
+/// A node of the trie after whole characters.
+#[derive(Clone, Copy, Debug)]
+struct Entered {
+    node: u32,
+    /// What stands before the node's own byte, and how many characters that are.
+    before: Class,
+    chars: u32,
+}
+
+/// Tokens of characters of the same blocks.
+#[derive(Debug, Default)]
+struct Group {
+    /// Characters, token and its class, ascending.
+    tokens: Vec<(u32, u32, Class)>,
+}
+
+/// The vocabulary by classes of characters.
+#[derive(Debug)]
+pub(super) struct Classes {
+    groups: Vec<(Class, Group)>,
+    /// For each ASCII byte that is no letter: where it follows whole characters.
+    entered: Vec<Vec<Entered>>,
+    words: usize,
+    masks: papaya::HashMap<(Class, u32), Arc<[u32]>, foldhash::quality::FixedState>,
+    longest: papaya::HashMap<Class, u32, foldhash::quality::FixedState>,
+}
+
+fn blocks_of(class: Class) -> Class {
+    let ascii = BLOCKS.iter().filter(|&b| class.ascii & b != 0).fold(class.ascii, |all, b| all | b);
+    Class { ascii, ..class }
+}
+
+impl Classes {
+    pub(super) fn new(vocab: &Vocabulary) -> Self {
+        let mut groups: HashMap<Class, Group, FixedState> = HashMap::default();
+        for token in 0..vocab.size() as u32 {
+            let Some((chars, class)) = vocab.bytes(token).and_then(class_of) else { continue };
+            groups.entry(blocks_of(class)).or_default().tokens.push((chars, token, class));
+        }
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        for (_, group) in &mut groups {
+            group.tokens.sort_unstable_by_key(|&(chars, token, _)| (chars, token));
+        }
+        let mut entered = vec![Vec::new(); 128];
+        enter(&vocab.trie, ROOT, Class { ascii: 0, beyond: false }, 0, &mut entered);
+        Self {
+            groups,
+            entered,
+            words: vocab.words(),
+            masks: papaya::HashMap::default(),
+            longest: papaya::HashMap::default(),
+        }
+    }
+
+    /// Calls `each` with the tokens made of a class alone, by blocks, each list ascending in characters.
+    fn tokens_of(&self, class: Class, mut each: impl FnMut(&[(u32, u32, Class)], bool)) {
+        let whole = BLOCKS.iter().filter(|&b| class.ascii & b != 0).fold(class.ascii, |all, b| all | b);
+        for (blocks, group) in &self.groups {
+            if class.has(*blocks) {
+                each(&group.tokens, true);
+            } else if (Class { ascii: whole, ..class }).has(*blocks) {
+                each(&group.tokens, false);
+            }
+        }
+    }
+
+    /// The most characters of a class that a token begins with, before a byte that is no letter or its end.
+    fn longest(&self, class: Class) -> u32 {
+        *self.longest.pin().get_or_insert_with(class, || {
+            let mut longest = 0;
+            self.tokens_of(class, |tokens, _| longest = longest.max(tokens.last().map_or(0, |t| t.0)));
+            let entered = self.entered.iter().flatten().filter(|at| class.has(at.before));
+            entered.map(|at| at.chars).max().map_or(longest, |most| most.max(longest))
+        })
+    }
+
+    /// The tokens made of at most `chars` characters of a class, as a bitmask.
+    pub(super) fn mask(&self, class: Class, chars: u32, store: &Store) -> Arc<[u32]> {
+        let chars = chars.min(self.longest(class));
+        let map = self.masks.pin();
+        Arc::clone(map.get_or_insert_with((class, chars), || {
+            let mut row = vec![0u32; self.words];
+            let mut ids = Vec::new();
+            self.tokens_of(class, |tokens, all| {
+                let upto = tokens.partition_point(|t| t.0 <= chars);
+                ids.clear();
+                ids.extend(tokens[..upto].iter().filter(|t| all || class.has(t.2)).map(|t| t.1));
+                set_bits(&mut row, &ids);
+            });
+            store.charge(row.len() * 4);
+            row.into()
+        }))
+    }
+}
+
+/// What a token is made of; its last character may be unfinished.
+fn class_of(token: &[u8]) -> Option<(u32, Class)> {
+    let mut class = Class { ascii: 0, beyond: false };
+    let whole = match std::str::from_utf8(token) {
+        Ok(text) => text,
+        Err(e) if e.error_len().is_none() => std::str::from_utf8(&token[..e.valid_up_to()]).ok()?,
+        Err(_) => return None,
+    };
+    for c in whole.chars() {
+        if c.is_ascii() { class.ascii |= 1 << (c as u32) } else { class.beyond = true }
+    }
+    let unfinished = whole.len() < token.len();
+    class.beyond |= unfinished;
+    let chars = whole.chars().count() as u32 + u32::from(unfinished);
+    (chars > 0).then_some((chars, class))
+}
+
+fn enter(trie: &Trie, node: u32, before: Class, chars: u32, out: &mut [Vec<Entered>]) {
+    let (bytes, nodes) = trie.children(node);
+    for (&b, &child) in bytes.iter().zip(nodes) {
+        if b < 0x80 {
+            if LETTERS >> b & 1 == 0 {
+                out[usize::from(b)].push(Entered { node: child, before, chars });
+            }
+            let class = Class { ascii: before.ascii | 1 << b, ..before };
+            enter(trie, child, class, chars + 1, out);
+        } else if let Some(more @ 1..=3) = (b.leading_ones() as usize).checked_sub(1) {
+            enter_char(trie, child, more, Class { beyond: true, ..before }, chars + 1, out);
+        }
+    }
+}
+
+/// The same inside a character that still lacks some bytes.
+fn enter_char(trie: &Trie, node: u32, more: usize, before: Class, chars: u32, out: &mut [Vec<Entered>]) {
+    if more == 0 {
+        return enter(trie, node, before, chars, out);
+    }
+    let (bytes, nodes) = trie.children(node);
+    for (_, &child) in bytes.iter().zip(nodes).filter(|(b, _)| **b & 0xC0 == 0x80) {
+        enter_char(trie, child, more - 1, before, chars, out);
+    }
+}
+
+/// The states that a frame goes through while characters of one class are written, whichever they are.
+pub(super) struct Chain<'a> {
+    store: &'a Store,
+    pub(super) class: Class,
+    /// The steps of all chains so far.
+    known: &'a ChainSteps,
+    /// The state after each number of characters.
+    states: Vec<ExprId>,
+    /// Whether the last state stays the same.
+    endless: bool,
+    /// Whether the last state takes the class's characters to different states.
+    ended: bool,
+}
+
+impl<'a> Chain<'a> {
+    /// The chain of a frame that makes no calls, if it has one.
+    pub(super) fn new(store: &'a Store, known: &'a ChainSteps, frame: ExprId) -> Option<Self> {
+        if store.nullable(frame) || store.flags(frame).calls() {
+            return None;
+        }
+        let mut targets: Vec<(ExprId, u128)> = Vec::new();
+        for edge in store.row(frame).edges.iter().filter(|e| e.lo < 0x80 && store.alive(e.to)) {
+            let bytes = span(edge.lo, edge.hi.min(0x7F));
+            match targets.iter_mut().find(|(to, _)| *to == edge.to) {
+                Some((_, all)) => *all |= bytes,
+                None => targets.push((edge.to, bytes)),
+            }
+        }
+        let &(next, ascii) = targets.iter().max_by_key(|(_, bytes)| bytes.count_ones())?;
+        if ascii.count_ones() < LEAST {
+            return None;
+        }
+        let beyond = store.row(frame).edges.iter().any(|e| e.hi >= 0x80 && store.alive(e.to));
+        if beyond && !store.all_beyond(frame, next) {
+            return None;
+        }
+        let class = Class { ascii, beyond };
+        Some(Self { store, class, known, states: vec![frame], endless: false, ended: false })
+    }
+
+    /// The state after some characters; `None` where the characters begin to matter, or where it is too involved.
+    fn state(&mut self, chars: u32) -> Option<ExprId> {
+        while !self.endless && !self.ended && self.states.len() <= chars as usize {
+            let last = self.states[self.states.len() - 1];
+            let next = *self.known.pin().get_or_insert_with((last, self.class), || self.next(last));
+            match next {
+                Some(next) if next == last => self.endless = true,
+                Some(next) => self.states.push(next),
+                None => self.ended = true,
+            }
+        }
+        let last = self.states.last().filter(|_| self.endless);
+        self.states.get(chars as usize).or(last).copied()
+    }
+
+    fn next(&self, state: ExprId) -> Option<ExprId> {
+        let (mut left, mut to) = (self.class.ascii, None);
+        for edge in &self.store.row(state).edges {
+            let here = if edge.lo < 0x80 { span(edge.lo, edge.hi.min(0x7F)) & self.class.ascii } else { 0 };
+            if here != 0 {
+                if *to.get_or_insert(edge.to) != edge.to {
+                    return None;
+                }
+                left &= !here;
+            }
+        }
+        let to = to.filter(|&to| left == 0 && self.store.alive(to))?;
+        (!self.class.beyond || self.store.all_beyond(state, to)).then_some(to)
+    }
+
+    /// How many characters the tokens of the class alone may have, and the nodes of the trie at which other tokens
+    /// leave the class, with where they lead; `None` if a walk is the better way.
+    pub(super) fn leave(&mut self, classes: &Classes, trie: &Trie) -> Option<(u32, Vec<(ExprId, Vec<u32>)>)> {
+        let longest = classes.longest(self.class);
+        self.state(longest + 1);
+        let limit = if self.ended { self.states.len() as u32 - 1 } else { u32::MAX };
+        let mut leaving = 0u128;
+        for (chars, &state) in self.states.iter().enumerate() {
+            if chars > 0 && self.store.nullable(state) {
+                return None;
+            }
+            for edge in self.store.row(state).edges.iter().filter(|e| self.store.alive(e.to)) {
+                if edge.hi >= 0x80 && !self.class.beyond {
+                    return None;
+                }
+                leaving |= if edge.lo < 0x80 { span(edge.lo, edge.hi.min(0x7F)) } else { 0 };
+            }
+        }
+        let mut out: Vec<(ExprId, Vec<u32>)> = Vec::new();
+        if self.ended {
+            let last = self.states[limit as usize];
+            if self.store.row(last).edges.iter().any(|e| e.hi >= 0x80 && self.store.alive(e.to)) {
+                return None;
+            }
+            let on = self.store.row(last).edges.iter().filter(|e| e.lo < 0x80 && self.store.alive(e.to));
+            let on = on.map(|e| (span(e.lo, e.hi.min(0x7F)), e.to)).filter(|(set, _)| set & self.class.ascii != 0);
+            for (set, to) in on {
+                let mut nodes = Vec::new();
+                self.reach(trie, ROOT, limit, set & self.class.ascii, &mut nodes)?;
+                out.push((to, nodes));
+            }
+        }
+        leaving &= !self.class.ascii;
+        if leaving & LETTERS != 0 {
+            return None;
+        }
+        for b in (0..128u8).filter(|b| leaving >> b & 1 == 1) {
+            let mut by_chars: Vec<Vec<u32>> = Vec::new();
+            for at in classes.entered[usize::from(b)].iter().filter(|at| self.class.has(at.before)) {
+                if by_chars.len() <= at.chars as usize {
+                    by_chars.resize(at.chars as usize + 1, Vec::new());
+                }
+                by_chars[at.chars as usize].push(at.node);
+            }
+            for (chars, nodes) in by_chars.into_iter().enumerate().filter(|(_, nodes)| !nodes.is_empty()) {
+                let Some(state) = self.state(chars as u32) else { break };
+                let to = self.store.step(state, b);
+                if !self.store.alive(to) {
+                    continue;
+                }
+                match out.iter_mut().find(|(known, _)| *known == to) {
+                    Some((_, all)) => all.extend(nodes),
+                    None => out.push((to, nodes)),
+                }
+            }
+        }
+        Some((limit, out))
+    }
+
+    /// The nodes entered by one of some bytes after so many characters of the class.
+    fn reach(&self, trie: &Trie, node: u32, chars: u32, then: u128, out: &mut Vec<u32>) -> Option<()> {
+        let (bytes, nodes) = trie.children(node);
+        for (&b, &child) in bytes.iter().zip(nodes) {
+            if chars == 0 {
+                if b < 0x80 && then >> b & 1 == 1 {
+                    out.push(child);
+                }
+            } else if b >= 0x80 {
+                if self.class.beyond {
+                    return None;
+                }
+            } else if self.class.ascii >> b & 1 == 1 && enough(trie.shape(child), chars - 1) {
+                self.reach(trie, child, chars - 1, then, out)?;
+            }
+        }
+        Some(())
+    }
+}
+
+/// Whether some token below has more than so many characters.
+fn enough(shape: Shape, chars: u32) -> bool {
+    shape.chars == 255 || u32::from(shape.chars) > chars
+}
+
+/// Where characters of a class lead a state, if it is one place.
+pub(super) type ChainSteps = papaya::HashMap<(ExprId, Class), Option<ExprId>, foldhash::quality::FixedState>;
