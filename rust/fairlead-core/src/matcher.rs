@@ -467,7 +467,9 @@ impl GrammarMatcher {
         if !self.has_scarce_keys() {
             return;
         }
-        let mut suspects = space.text().awkward.clone();
+        // Outside of keys a token has to open one to write one.
+        let text = space.text();
+        let mut suspects = if self.writes_key() { text.awkward.clone() } else { text.opening.clone() };
         let begun = self.key_begun().unwrap_or_default();
         let prefix = decoded(&begun);
         let trie = &space.vocab.trie;
@@ -480,6 +482,13 @@ impl GrammarMatcher {
             }
         }
         self.clear_refused(&suspects, row);
+    }
+
+    /// Whether an undeclared key is being written.
+    fn writes_key(&self) -> bool {
+        let store = &self.space.store;
+        let owned = |top: &Top| self.stack.under(top.link).0.iter().any(|owner| store.marks_key(owner.frame));
+        self.tops.iter().any(owned)
     }
 
     /// The raw text since the last quote.

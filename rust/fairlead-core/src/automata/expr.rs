@@ -67,6 +67,8 @@ pub(crate) enum Node {
     Call(RuleId),
     /// The rest of one of the literals of a slice, and then that literal's tail.
     Switch(Slice),
+    /// The same for those literals of a slice whose rank is in a range: at least the first, below the second.
+    Ranked(Slice, u32, u32),
     /// Any bytes that are not the rest of one of the literals of a slice.
     Except(Slice),
     /// The rest of a JSON string, closing quote included.
@@ -134,6 +136,8 @@ pub(crate) struct Slot {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Table {
     pub(crate) entries: Box<[(Box<[u8]>, ExprId)]>,
+    /// The rank of each literal, by which a part of them can be named; empty where that isn't needed.
+    pub(crate) ranks: Box<[u32]>,
 }
 
 impl Table {

@@ -89,6 +89,7 @@ pub(crate) struct MembersState {
     spec: u32,
     done: Done,
     first: bool,
+    /// 0 also where the required members are as many.
     lo: u32,
     hi: u32,
 }
@@ -115,7 +116,8 @@ impl Store {
         let free = spec.declared.len() - spec.ordered as usize;
         let done = Done { next: 0, seen: vec![0; free.div_ceil(64)].into() };
         let spec = self.intern_members(spec);
-        let rest = self.intern(Node::Members(MembersState { spec, done, first: true, lo: lo.max(required), hi }));
+        let lo = if lo <= required { 0 } else { lo };
+        let rest = self.intern(Node::Members(MembersState { spec, done, first: true, lo, hi }));
         self.concat(self.byte(b'{'), rest)
     }
 
@@ -131,12 +133,16 @@ impl Store {
         let free = open.partition_point(|&i| i < ordered);
         let held_back = open[..free].iter().filter(needed).count() > 0;
         let extra = !spec.undeclared.is_empty();
-        let value = |rule: RuleId, done: Done| {
+        // A member with its value, after which so many required ones are left.
+        let value = |rule: RuleId, done: Done, left: u32| {
             let (lo, hi) = (state.lo.saturating_sub(1), one_less(state.hi));
+            let lo = if lo <= left { 0 } else { lo };
             self.intern(Node::Value(rule, MembersState { spec: state.spec, done, first: false, lo, hi }))
         };
         let mut keys = Vec::new();
-        if state.hi > 0 {
+        if let Some(choice) = self.choice_in_order(spec, state) {
+            keys.push(choice);
+        } else if state.hi > 0 {
             let mut table = Vec::new();
             for (k, &i) in open.iter().enumerate() {
                 if i >= ordered && held_back {
@@ -147,7 +153,7 @@ impl Store {
                 let enough = extra || after as u32 >= state.lo.saturating_sub(1);
                 let room = required - u32::from(member.required) <= one_less(state.hi);
                 if enough && room {
-                    let tail = value(member.value, state.done.with(i, ordered));
+                    let tail = value(member.value, state.done.with(i, ordered), required - u32::from(member.required));
                     match member.spellings {
                         Some(key) => keys.push(self.concat(self.call_of(key), tail)),
                         None => table.push((member.key.clone(), tail)),
@@ -158,13 +164,13 @@ impl Store {
                 }
             }
             keys.push(self.switch(table));
-            if !held_back && required <= one_less(state.hi) {
-                let done = Done { next: ordered, ..state.done.clone() };
-                for &(key, rule) in &spec.undeclared {
-                    let tail = self.concat(self.intern(Node::KeyMark), value(rule, done.clone()));
-                    if self.call(rule) != EMPTY {
-                        keys.push(self.concat(self.call_of(key), tail));
-                    }
+        }
+        if state.hi > 0 && !held_back && required <= one_less(state.hi) {
+            let done = Done { next: ordered, ..state.done.clone() };
+            for &(key, rule) in &spec.undeclared {
+                let tail = self.concat(self.intern(Node::KeyMark), value(rule, done.clone(), required));
+                if self.call(rule) != EMPTY {
+                    keys.push(self.concat(self.call_of(key), tail));
                 }
             }
         }
@@ -174,6 +180,29 @@ impl Store {
             more = self.sequence(&[self.byte(b','), layout.after_comma, more]);
         }
         self.close_or_go_on(&layout, state.first, closed, more)
+    }
+
+    /// The declared keys that may come next, where they come in the schema's order and no count is left to keep: all
+    /// such states share one table of the keys, and what they have in common.
+    fn choice_in_order(&self, spec: &MembersSpec, state: &MembersState) -> Option<ExprId> {
+        let in_order =
+            spec.ordered as usize == spec.declared.len() && spec.declared.iter().all(|d| d.spellings.is_none());
+        if !in_order || state.lo > 0 || state.hi != UNBOUNDED {
+            return None;
+        }
+        let from = state.done.next;
+        let rest = &spec.declared[from as usize..];
+        let upto = rest.iter().position(|d| d.required).map_or(spec.ordered, |i| from + i as u32 + 1);
+        let table = *self.key_tables.pin().get_or_insert_with(state.spec, || {
+            let entry = |(i, member): (usize, &Declared)| {
+                let done = state.done.with(i as u32, spec.ordered);
+                let done = Done { next: i as u32 + 1, ..done };
+                let rest = MembersState { done, first: false, ..state.clone() };
+                (member.key.clone(), self.intern(Node::Value(member.value, rest)), i as u32)
+            };
+            self.ranked_table(spec.declared.iter().enumerate().map(entry).collect())
+        });
+        Some(self.ranked(table, from, upto))
     }
 
     /// The colon and the value after a key, and then the rest.

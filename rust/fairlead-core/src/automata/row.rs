@@ -147,6 +147,14 @@ impl Store {
                     None => branches,
                 }
             }
+            // A literal that ends here would be the first of the slice; keys are quoted, so that none does.
+            Node::Ranked(slice, from, to) => self
+                .table(slice.table)
+                .branches(*slice)
+                .into_iter()
+                .map(|(b, part)| Edge { lo: b, hi: b, to: self.ranked(part, *from, *to) })
+                .filter(|edge| edge.to != EMPTY)
+                .collect(),
             Node::Except(slice) => {
                 let branches: Vec<_> = self
                     .table(slice.table)

@@ -60,6 +60,8 @@ pub struct Store {
     rules: boxcar::Vec<Rule>,
     rule_of: papaya::HashMap<ExprId, RuleId>,
     names: papaya::HashMap<String, RuleId>,
+    /// The table of the declared keys of members that come in order.
+    pub(crate) key_tables: papaya::HashMap<u32, Slice>,
     pub(crate) known_lengths: papaya::HashMap<ExprId, Option<super::lengths::Lengths>>,
     pub(crate) moves: boxcar::Vec<Box<[super::frame::Move]>>,
     bytes: AtomicUsize,
@@ -94,6 +96,7 @@ impl Store {
             rules: boxcar::Vec::new(),
             rule_of: papaya::HashMap::new(),
             names: papaya::HashMap::new(),
+            key_tables: papaya::HashMap::new(),
             known_lengths: papaya::HashMap::new(),
             moves: boxcar::Vec::new(),
             bytes: AtomicUsize::new(0),
@@ -193,6 +196,8 @@ impl Store {
                 let nullable = table.ended(*slice).is_some_and(|tail| self.nullable(tail));
                 Flags::new(nullable, tails.iter().fold(0, |f, (_, tail)| f | of(tail).inherited()))
             }
+            // Only members have tables with ranks, and their tails all call.
+            Node::Ranked(..) => Flags::new(false, Flags::CALLS),
             Node::Except(slice) => Flags::new(self.table(slice.table).ended(*slice).is_none(), Flags::BYTES),
             Node::Number(n) => Flags::new(self.number_spec(n.spec).may_end(n), 0),
         }
@@ -315,6 +320,10 @@ impl Store {
         self.alphabet.as_ref().is_none_or(within)
     }
 
+    fn writes_text(&self, text: &[u8]) -> bool {
+        self.alphabet.is_none() || std::str::from_utf8(text).is_ok_and(|text| text.chars().all(|c| self.writes(c)))
+    }
+
     /// One byte of a set; ASCII ones only if the vocabulary can write them.
     pub fn byte_set(&self, mut set: ByteSet) -> ExprId {
         if self.alphabet.is_some() {
@@ -405,10 +414,7 @@ impl Store {
 
     fn intern_table(&self, mut entries: Vec<(Box<[u8]>, ExprId)>) -> Option<(TableId, u32)> {
         entries.retain(|(_, tail)| *tail != EMPTY);
-        if self.alphabet.is_some() {
-            let written = |text: &[u8]| std::str::from_utf8(text).is_ok_and(|t| t.chars().all(|c| self.writes(c)));
-            entries.retain(|(text, _)| written(text));
-        }
+        entries.retain(|(text, _)| self.writes_text(text));
         entries.sort();
         entries.dedup();
         let mut merged: Vec<(Box<[u8]>, ExprId)> = Vec::with_capacity(entries.len());
@@ -427,7 +433,7 @@ impl Store {
             self.charge(heap + 48);
             table
         };
-        let index = self.tables.intern(Table { entries: merged.into() }, |a, b| a == b, make);
+        let index = self.tables.intern(Table { entries: merged.into(), ranks: Box::default() }, |a, b| a == b, make);
         Some((TableId(index), len))
     }
 
@@ -441,6 +447,35 @@ impl Store {
             }
         }
         if slice.lo >= slice.hi { EMPTY } else { self.intern(Node::Switch(slice)) }
+    }
+
+    /// A table of different literals, each with its rank.
+    pub(crate) fn ranked_table(&self, mut entries: Vec<(Box<[u8]>, ExprId, u32)>) -> Slice {
+        entries.retain(|(text, ..)| self.writes_text(text));
+        entries.sort_unstable();
+        let hi = entries.len() as u32;
+        self.charge(48 + entries.iter().map(|(text, ..)| text.len() + 28).sum::<usize>());
+        let ranks = entries.iter().map(|e| e.2).collect();
+        let entries = entries.into_iter().map(|(text, tail, _)| (text, tail)).collect();
+        let table = TableId(self.tables.intern(Table { entries, ranks }, |a, b| a == b, |table| table));
+        Slice { table, lo: 0, hi, depth: 0 }
+    }
+
+    /// The literals of a slice with a rank from `from` and below `to`. What comes out is the same however wide the
+    /// slice and the range were, and a plain slice where all of its literals are in.
+    pub(crate) fn ranked(&self, slice: Slice, from: u32, to: u32) -> ExprId {
+        let ranks = &self.table(slice.table).ranks[slice.lo as usize..slice.hi as usize];
+        let inside = ranks.iter().enumerate().filter(|(_, rank)| (from..to).contains(*rank));
+        let Some((first, _)) = inside.clone().next() else { return EMPTY };
+        let (mut last, mut count, mut low, mut high) = (first, 0, u32::MAX, 0);
+        for (at, &rank) in inside {
+            (last, count, low, high) = (at, count + 1, low.min(rank), high.max(rank));
+        }
+        let part = Slice { lo: slice.lo + first as u32, hi: slice.lo + last as u32 + 1, ..slice };
+        if count == last + 1 - first {
+            return self.slice(part);
+        }
+        self.intern(Node::Ranked(part, low, high + 1))
     }
 
     /// One after the other.

@@ -176,7 +176,8 @@ impl Space {
         if !events.is_empty() {
             all_events.push(Arc::new(KeyEvents::new(events)));
         }
-        self.entries.push(MaskEntry { base, removed: removed.into(), tokens: tokens.into(), exits, events: all_events }) as u32
+        self.entries.push(MaskEntry { base, removed: removed.into(), tokens: tokens.into(), exits, events: all_events })
+            as u32
     }
 
     /// The entry of a free string, any text but the rest of some literals: the one entry of all free strings, less
@@ -342,16 +343,6 @@ impl Space {
         let classes = self.text().classes(&self.vocab);
         let (chars, leaving) = chain.leave(classes, &self.vocab.trie)?;
         let found = walk_on(&self.store, &self.vocab.trie, &leaving);
-        if std::env::var("CHECK").is_ok() {
-            let base = classes.mask(chain.class, chars, &self.store);
-            let mut a = base.to_vec(); set_bits(&mut a, &found.tokens);
-            let f2 = self.walk_from(AT_ROOT, frame);
-            let mut b = vec![0; a.len()]; set_bits(&mut b, &f2.tokens);
-            if a != b || found.exits != f2.exits {
-                let d: Vec<_> = (0..self.vocab.size() as u32).filter(|&t| (a[t as usize/32] ^ b[t as usize/32]) >> (t%32) & 1 == 1).take(10).map(|t| (self.vocab.bytes(t).unwrap_or(b"").escape_ascii().to_string(), b[t as usize/32] >> (t%32) & 1)).collect();
-                eprintln!("DIFF {:?} class {:?} chars {chars} exits {} {} {d:?}", self.store.node(frame), chain.class, found.exits.len(), f2.exits.len());
-            }
-        }
         Some(self.keep(found, Some(classes.mask(chain.class, chars, &self.store))))
     }
 

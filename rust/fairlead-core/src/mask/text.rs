@@ -30,7 +30,9 @@ pub(crate) struct TextMasks {
     everything: Arc<[u32]>,
     /// Made when the first class of characters is met.
     classes: OnceLock<Classes>,
-    /// Tokens with a backslash, and tokens with a quote that is not their last byte.
+    /// Tokens with a quote that is not their last byte.
+    pub(crate) opening: Vec<u32>,
+    /// These, and tokens with a backslash.
     pub(crate) awkward: Vec<u32>,
 }
 
@@ -43,8 +45,8 @@ fn plain_chars(token: &[u8]) -> Option<usize> {
     std::str::from_utf8(token).ok().map(|text| text.chars().count())
 }
 
-fn is_awkward(token: &[u8]) -> bool {
-    token.contains(&b'\\') || token.split_last().is_some_and(|(_, head)| head.contains(&b'"'))
+fn is_opening(token: &[u8]) -> bool {
+    token.split_last().is_some_and(|(_, head)| head.contains(&b'"'))
 }
 
 impl TextMasks {
@@ -66,6 +68,9 @@ impl TextMasks {
             set_bits(&mut row, &tokens);
             ladder.push(shared.unwrap_or_else(|| row.clone().into()));
         }
+        let tokens_that = |kind: &dyn Fn(&[u8]) -> bool| -> Vec<u32> {
+            (0..vocab.size() as u32).filter(|&t| vocab.bytes(t).is_some_and(kind)).collect()
+        };
         let rest = vocab.trie.derive(&[ROOT], |t| chars[t as usize].is_none());
         let mut masks = Self {
             ladder,
@@ -76,7 +81,8 @@ impl TextMasks {
             escaped: Vec::new(),
             everything: Arc::default(),
             classes: OnceLock::new(),
-            awkward: (0..vocab.size() as u32).filter(|&t| vocab.bytes(t).is_some_and(is_awkward)).collect(),
+            opening: tokens_that(&is_opening),
+            awkward: tokens_that(&|token| token.contains(&b'\\') || is_opening(token)),
         };
         let store = Store::over(vocab.longest() as u32, vocab.alphabet.clone());
         let text = store.step(store.text(store.any, 0, MANY), b'"');
