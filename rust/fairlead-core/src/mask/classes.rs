@@ -172,6 +172,9 @@ fn enter_char(trie: &Trie, node: u32, more: usize, before: Class, chars: u32, ou
     }
 }
 
+/// Residuals, each with the nodes of the trie at which it begins.
+pub(super) type Leaving = Vec<(ExprId, Vec<u32>)>;
+
 /// The states that a frame goes through while characters of one class are written, whichever they are.
 pub(super) struct Chain<'a> {
     store: &'a Store,
@@ -244,7 +247,7 @@ impl<'a> Chain<'a> {
 
     /// How many characters the tokens of the class alone may have, and the nodes of the trie at which other tokens
     /// leave the class, with where they lead; `None` if a walk is the better way.
-    pub(super) fn leave(&mut self, classes: &Classes, trie: &Trie) -> Option<(u32, Vec<(ExprId, Vec<u32>)>)> {
+    pub(super) fn leave(&mut self, classes: &Classes, trie: &Trie) -> Option<(u32, Leaving)> {
         let longest = classes.longest(self.class);
         self.state(longest + 1);
         let limit = if self.ended { self.states.len() as u32 - 1 } else { u32::MAX };
@@ -260,7 +263,7 @@ impl<'a> Chain<'a> {
                 leaving |= if edge.lo < 0x80 { span(edge.lo, edge.hi.min(0x7F)) } else { 0 };
             }
         }
-        let mut out: Vec<(ExprId, Vec<u32>)> = Vec::new();
+        let mut out: Leaving = Vec::new();
         if self.ended {
             let last = self.states[limit as usize];
             if self.store.row(last).edges.iter().any(|e| e.hi >= 0x80 && self.store.alive(e.to)) {
