@@ -120,8 +120,63 @@ def exclusive(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
     return {"oneOf": [draw(options[i]) for i in chosen]}
 
 
+@st.composite
+def counted(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
+    """An array of which some items are counted."""
+    schema = dict(draw(array(inner)))
+    schema["contains"] = draw(inner)
+    if draw(st.booleans()):
+        schema["minContains"] = draw(st.integers(0, 3))
+    if draw(st.booleans()):
+        schema["maxContains"] = draw(st.integers(0, 3))
+    return schema
+
+
+@st.composite
+def negated(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
+    """`not`, `if` and overlapping `oneOf`, alone or beside keywords of their own."""
+    schema: dict[str, Any] = {}
+    if draw(st.booleans()):
+        schema = dict(draw(st.one_of(mapping(inner), array(inner))))
+    keyword = draw(st.sampled_from(["not", "if", "oneOf", "dependentSchemas"]))
+    if keyword == "oneOf":
+        schema["oneOf"] = draw(st.lists(inner, min_size=2, max_size=3))
+    elif keyword == "dependentSchemas":
+        schema["dependentSchemas"] = draw(st.dictionaries(st.sampled_from(KEYS), inner, min_size=1, max_size=2))
+    else:
+        schema[keyword] = draw(inner)
+        if keyword == "if":
+            for branch in draw(st.sampled_from([["then"], ["else"], ["then", "else"]])):
+                schema[branch] = draw(inner)
+    return schema
+
+
+@st.composite
+def unevaluated(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
+    """What is left over by keywords in several places."""
+    parts, keyword = draw(
+        st.sampled_from(
+            [(mapping, "unevaluatedProperties"), (array, "unevaluatedItems"), (counted, "unevaluatedItems")]
+        )
+    )
+    part = parts(inner)
+    schema: dict[str, Any] = {}
+    place = draw(st.sampled_from(["here", "allOf", "anyOf", "anyOf", "oneOf", "if", "not"]))
+    if place == "here":
+        schema = dict(draw(part))
+    elif place == "if":
+        schema = {"if": draw(part), "then": draw(part), **({"else": draw(part)} if draw(st.booleans()) else {})}
+    elif place == "not":
+        schema = {"not": draw(part)}
+    else:
+        schema = {place: draw(st.lists(part, min_size=1, max_size=2))}
+    schema[keyword] = draw(st.one_of(st.just(False), st.just(False), inner))
+    return schema
+
+
 def _level(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.one_of(mapping(inner), array(inner), mapping(inner), combined(inner), exclusive(inner))
+    plain = [mapping(inner), array(inner), mapping(inner), combined(inner), exclusive(inner)]
+    return st.one_of(*plain, counted(inner), negated(inner), unevaluated(inner))
 
 
 LEAVES: st.SearchStrategy[Any] = st.one_of(
@@ -179,6 +234,12 @@ class Writer:
             return schema["const"]
         if "enum" in schema:
             return rng.choice(schema["enum"])
+        for keyword in ("not", "if", "then", "else"):
+            if keyword in schema and rng.random() < 0.4:
+                # Close to the border: what a condition is about, with or without what stands beside it.
+                made = self.value(schema[keyword], depth)
+                own = self.value({k: v for k, v in schema.items() if k != keyword}, depth - 1)
+                return {**made, **own} if isinstance(made, dict) and isinstance(own, dict) else made
         for keyword in ("oneOf", "anyOf", "allOf"):
             if keyword in schema:
                 made = self.value(rng.choice(schema[keyword]), depth)
@@ -196,9 +257,12 @@ class Writer:
                 schema.get("minItems", 0), max(schema.get("maxItems", 3), schema.get("minItems", 0)) + 1
             )
             prefix = schema.get("prefixItems", [])
-            return [
-                self.value(prefix[i] if i < len(prefix) else schema.get("items", True), depth - 1) for i in range(count)
-            ]
+            rest = schema.get("items", schema.get("unevaluatedItems", True))
+            made = [self.value(prefix[i] if i < len(prefix) else rest, depth - 1) for i in range(count)]
+            for i in range(count):
+                if "contains" in schema and rng.random() < 0.5:
+                    made[i] = self.value(schema["contains"], depth - 1)
+            return made
         if kind == "string":
             return rng.choice(TEXTS) if rng.random() < 0.7 else "".join(rng.choices("ab1xé🙂 ", k=rng.randrange(6)))
         if kind in ("integer", "number"):

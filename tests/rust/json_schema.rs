@@ -37,6 +37,21 @@ fn golden_negation() {
 }
 
 #[test]
+fn golden_searching() {
+    run_golden(include_str!("../data/json_schema/searching.toml"));
+}
+
+#[test]
+fn golden_unevaluated() {
+    run_golden(include_str!("../data/json_schema/unevaluated.toml"));
+}
+
+#[test]
+fn golden_references() {
+    run_golden(include_str!("../data/json_schema/references.toml"));
+}
+
+#[test]
 fn golden_whitespace() {
     run_golden(include_str!("../data/json_schema/whitespace.toml"));
 }
@@ -46,7 +61,7 @@ fn golden_errors() {
     run_golden(include_str!("../data/json_schema/errors.toml"));
 }
 
-const KEYWORDS: [&str; 26] = [
+const KEYWORDS: [&str; 36] = [
     "type",
     "enum",
     "const",
@@ -73,6 +88,16 @@ const KEYWORDS: [&str; 26] = [
     "anyOf",
     "oneOf",
     "format",
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "minContains",
+    "maxContains",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "$dynamicRef",
 ];
 
 fn values() -> impl Strategy<Value = String> {

@@ -116,9 +116,9 @@ def test_wrong_usage(capsys, arguments, tmp_path):
         ),
         (True, 0, ["supported"]),
         (
-            {"type": "object", "properties": {"a": {"unevaluatedItems": False}}},
+            {"type": "object", "properties": {"a": {"uniqueItems": True}}},
             1,
-            ["not supported", "/properties/a/unevaluatedItems", "unevaluatedItems"],
+            ["not supported", "/properties/a/uniqueItems", "uniqueItems"],
         ),
         ({"type": 5}, 1, ["not a valid schema", "/type"]),
         ({"$ref": "#/nowhere"}, 1, ["not", "where"]),

@@ -33,9 +33,19 @@ impl Store {
         if lo > hi || !self.writes(']') {
             return EMPTY;
         }
+        self.concat(self.byte(b'['), self.array_rest(spec, 0, true, lo, hi))
+    }
+
+    /// The rest of an array from one of its items on; it must be possible to complete it.
+    pub(super) fn array_rest(&self, spec: ElementsSpec, at: u32, first: bool, lo: u32, hi: u32) -> ExprId {
+        let possible =
+            if spec.rest.is_none() { spec.prefix.len() as u32 - at.min(spec.prefix.len() as u32) } else { hi };
+        if lo > hi.min(possible) {
+            return EMPTY;
+        }
+        let at = at.min(spec.prefix.len() as u32);
         let spec = self.intern_elements(spec);
-        let rest = self.intern(Node::Elements(ElementsState { spec, at: 0, first: true, lo, hi }));
-        self.concat(self.byte(b'['), rest)
+        self.intern(Node::Elements(ElementsState { spec, at, first, lo, hi: hi.min(possible) }))
     }
 
     /// One step of an [`ElementsState`]: closes, or writes a separator, an item and goes on.

@@ -9,6 +9,7 @@
 use std::sync::OnceLock;
 
 use super::byteset::ByteSet;
+use super::counted::CountedState;
 use super::elements::ElementsState;
 use super::members::MembersState;
 use super::number::NumberState;
@@ -81,6 +82,8 @@ pub(crate) enum Node {
     Value(RuleId, MembersState),
     /// The rest of an array, closing bracket included.
     Elements(ElementsState),
+    /// The rest of an array of which some items are counted, closing bracket included.
+    Counted(CountedState),
     /// No text: tells the stack that an undeclared key has just been completed.
     KeyMark,
 }

@@ -33,6 +33,28 @@ pub struct Declared {
     pub value: RuleId,
     /// Whether the object must have it.
     pub required: bool,
+    /// Values that fulfil some of the object's obligations.
+    pub fulfils: Box<[Fulfilment]>,
+}
+
+/// A value by which a member fulfils obligations of its object, as in "some member is a string".
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Fulfilment {
+    /// The obligations, one bit each.
+    pub of: u16,
+    /// The value.
+    pub value: RuleId,
+}
+
+/// Members whose keys are not declared.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Undeclared {
+    /// The JSON string that is the key, quotes included.
+    pub key: ExprId,
+    /// The value.
+    pub value: RuleId,
+    /// Values that fulfil some of the object's obligations.
+    pub fulfils: Box<[Fulfilment]>,
 }
 
 /// What an object may contain.
@@ -42,16 +64,17 @@ pub struct MembersSpec {
     pub declared: Box<[Declared]>,
     /// How many of them come in that order; the others, after them, in any.
     pub ordered: u32,
-    /// Undeclared members: the JSON string that is the key, quotes included, and the value. Their key texts are
-    /// disjoint and infinitely many.
-    pub undeclared: Box<[(ExprId, RuleId)]>,
+    /// Undeclared members. Their key texts are disjoint and infinitely many.
+    pub undeclared: Box<[Undeclared]>,
     /// Whitespace.
     pub layout: Layout,
 }
 
 impl MembersSpec {
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.declared.iter().map(|d| d.key.len() + size_of::<Declared>()).sum::<usize>() + self.undeclared.len() * 8
+        let declared = self.declared.iter().map(|d| d.key.len() + size_of::<Declared>() + d.fulfils.len() * 8);
+        let undeclared = self.undeclared.iter().map(|u| size_of::<Undeclared>() + u.fulfils.len() * 8);
+        declared.sum::<usize>() + undeclared.sum::<usize>()
     }
 }
 
@@ -83,11 +106,13 @@ impl Done {
     }
 }
 
-/// The rest of an object: what is done, and how many members must and may follow.
+/// The rest of an object: what is done, what is owed, and how many members must and may follow.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct MembersState {
     spec: u32,
     done: Done,
+    /// Obligations that no member has fulfilled yet, one bit each.
+    owed: u16,
     first: bool,
     /// 0 also where the required members are as many.
     lo: u32,
@@ -100,10 +125,45 @@ impl MembersState {
     }
 }
 
+/// How many members, beside those that are required, it takes to fulfil all that is owed; `None` if they can't. For
+/// each member the obligations that it may fulfil, in its several ways; `again`: members that may come repeatedly.
+pub(crate) fn members_owed(owed: u16, required: &[Vec<u16>], optional: &[Vec<u16>], again: &[Vec<u16>]) -> Option<u32> {
+    // The least number for each set of obligations fulfilled.
+    let mut least: Vec<Option<u32>> = vec![None; usize::from(owed) + 1];
+    least[0] = Some(0);
+    let add = |ways: &[u16], cost: u32, least: &mut Vec<Option<u32>>| {
+        for done in (0..least.len()).rev() {
+            let Some(n) = least[done] else { continue };
+            for way in ways {
+                let now = done | usize::from(way & owed);
+                if now != done && least[now].is_none_or(|old| n + cost < old) {
+                    least[now] = Some(n + cost);
+                }
+            }
+        }
+    };
+    for ways in required {
+        add(ways, 0, &mut least);
+    }
+    for ways in optional {
+        add(ways, 1, &mut least);
+    }
+    for _ in 0..owed.count_ones() {
+        for ways in again {
+            add(ways, 1, &mut least);
+        }
+    }
+    least[usize::from(owed)]
+}
+
+fn ways(fulfils: &[Fulfilment]) -> Vec<u16> {
+    fulfils.iter().map(|f| f.of).collect()
+}
+
 impl Store {
-    /// An object with `lo` to `hi` members; [`EMPTY`] if there is none. A declared member whose value is dead must
-    /// not be listed unless it is required.
-    pub fn object(&self, spec: MembersSpec, lo: u32, hi: u32) -> ExprId {
+    /// An object with `lo` to `hi` members that fulfil as many obligations; [`EMPTY`] if there is none. A declared
+    /// member whose value is dead must not be listed unless it is required.
+    pub fn object(&self, spec: MembersSpec, lo: u32, hi: u32, obligations: u32) -> ExprId {
         // Without a comma there is one member at most, without a colon none.
         let hi = if self.writes(',') { hi } else { hi.min(1) };
         let hi = if self.writes(':') { hi } else { 0 };
@@ -116,9 +176,32 @@ impl Store {
         let free = spec.declared.len() - spec.ordered as usize;
         let done = Done { next: 0, seen: vec![0; free.div_ceil(64)].into() };
         let spec = self.intern_members(spec);
-        let lo = if lo <= required { 0 } else { lo };
-        let rest = self.intern(Node::Members(MembersState { spec, done, first: true, lo, hi }));
-        self.concat(self.byte(b'{'), rest)
+        let owed = (1u32 << obligations.min(15)) as u16 - 1;
+        let state = MembersState { spec, done, owed, first: true, lo: if lo <= required { 0 } else { lo }, hi };
+        if !self.can_fulfil(&state) {
+            return EMPTY;
+        }
+        self.concat(self.byte(b'{'), self.intern(Node::Members(state)))
+    }
+
+    /// Whether the members still open can fulfil what is owed, within the number of members that may follow.
+    fn can_fulfil(&self, state: &MembersState) -> bool {
+        if state.owed == 0 {
+            return true;
+        }
+        let spec = self.members_spec(state.spec);
+        let open = || {
+            let numbered = (0u32..).zip(&*spec.declared);
+            numbered.filter(|(i, _)| !state.done.has(*i, spec.ordered)).map(|(_, declared)| declared)
+        };
+        let part = |required: bool| -> Vec<Vec<u16>> {
+            open().filter(|d| d.required == required).map(|d| ways(&d.fulfils)).collect()
+        };
+        let (required, optional) = (part(true), part(false));
+        let again: Vec<Vec<u16>> = spec.undeclared.iter().map(|u| ways(&u.fulfils)).collect();
+        let more = members_owed(state.owed, &required, &optional, &again);
+        let free = !spec.undeclared.is_empty() || open().count() as u64 >= u64::from(state.lo);
+        free && more.is_some_and(|more| (required.len() as u32).saturating_add(more) <= state.hi)
     }
 
     /// One step of a [`MembersState`]: closes, or writes a separator, a key, a value and goes on.
@@ -133,11 +216,23 @@ impl Store {
         let free = open.partition_point(|&i| i < ordered);
         let held_back = open[..free].iter().filter(needed).count() > 0;
         let extra = !spec.undeclared.is_empty();
+        let (lo, hi) = (state.lo.saturating_sub(1), one_less(state.hi));
         // A member with its value, after which so many required ones are left.
-        let value = |rule: RuleId, done: Done, left: u32| {
-            let (lo, hi) = (state.lo.saturating_sub(1), one_less(state.hi));
+        let after = |rule: RuleId, done: &Done, left: u32, owed: u16| {
             let lo = if lo <= left { 0 } else { lo };
-            self.intern(Node::Value(rule, MembersState { spec: state.spec, done, first: false, lo, hi }))
+            let rest = MembersState { spec: state.spec, done: done.clone(), owed, first: false, lo, hi };
+            if self.can_fulfil(&rest) { self.intern(Node::Value(rule, rest)) } else { EMPTY }
+        };
+        let value = |rule: RuleId, fulfils: &[Fulfilment], done: &Done, left: u32| {
+            let plain = after(rule, done, left, state.owed);
+            if state.owed == 0 {
+                return plain;
+            }
+            // The value may fulfil something or not: both are tried at once.
+            let owed = state.owed;
+            let less = |f: &Fulfilment, g: &Fulfilment| g != f && g.of & f.of == g.of && g.of & owed == f.of & owed;
+            let useful = fulfils.iter().filter(|f| f.of & owed != 0 && !fulfils.iter().any(|g| less(f, g)));
+            self.union(useful.map(|f| after(f.value, done, left, owed & !f.of)).chain([plain]))
         };
         let mut keys = Vec::new();
         if let Some(choice) = self.choice_in_order(spec, state) {
@@ -149,11 +244,12 @@ impl Store {
                     break;
                 }
                 let member = &spec.declared[i as usize];
-                let after = if i < ordered { open.len() - k - 1 } else { open.len() - free - 1 };
-                let enough = extra || after as u32 >= state.lo.saturating_sub(1);
-                let room = required - u32::from(member.required) <= one_less(state.hi);
+                let left = if i < ordered { open.len() - k - 1 } else { open.len() - free - 1 };
+                let enough = extra || left as u32 >= lo;
+                let room = required - u32::from(member.required) <= hi;
                 if enough && room {
-                    let tail = value(member.value, state.done.with(i, ordered), required - u32::from(member.required));
+                    let left = required - u32::from(member.required);
+                    let tail = value(member.value, &member.fulfils, &state.done.with(i, ordered), left);
                     match member.spellings {
                         Some(key) => keys.push(self.concat(self.call_of(key), tail)),
                         None => table.push((member.key.clone(), tail)),
@@ -165,16 +261,16 @@ impl Store {
             }
             keys.push(self.switch(table));
         }
-        if state.hi > 0 && !held_back && required <= one_less(state.hi) {
+        if state.hi > 0 && !held_back && required <= hi {
             let done = Done { next: ordered, ..state.done.clone() };
-            for &(key, rule) in &spec.undeclared {
-                let tail = self.concat(self.intern(Node::KeyMark), value(rule, done.clone(), required));
-                if self.call(rule) != EMPTY {
-                    keys.push(self.concat(self.call_of(key), tail));
+            for Undeclared { key, value: rule, fulfils } in &spec.undeclared {
+                let tail = self.concat(self.intern(Node::KeyMark), value(*rule, fulfils, &done, required));
+                if self.call(*rule) != EMPTY {
+                    keys.push(self.concat(self.call_of(*key), tail));
                 }
             }
         }
-        let closed = if state.lo == 0 && required == 0 { self.byte(b'}') } else { EMPTY };
+        let closed = if state.lo == 0 && required == 0 && state.owed == 0 { self.byte(b'}') } else { EMPTY };
         let mut more = self.union(keys);
         if !state.first {
             more = self.sequence(&[self.byte(b','), layout.after_comma, more]);
@@ -187,7 +283,7 @@ impl Store {
     fn choice_in_order(&self, spec: &MembersSpec, state: &MembersState) -> Option<ExprId> {
         let in_order =
             spec.ordered as usize == spec.declared.len() && spec.declared.iter().all(|d| d.spellings.is_none());
-        if !in_order || state.lo > 0 || state.hi != UNBOUNDED {
+        if !in_order || state.lo > 0 || state.hi != UNBOUNDED || state.owed != 0 {
             return None;
         }
         let from = state.done.next;

@@ -2,6 +2,7 @@
 
 mod bulk;
 pub mod byteset;
+mod counted;
 mod elements;
 mod expr;
 mod frame;
@@ -15,11 +16,14 @@ mod text;
 
 pub(crate) use bulk::Bulk;
 pub use byteset::ByteSet;
+pub(crate) use counted::Kinds;
+pub use counted::{Choices, CountedSpec, Tally};
 pub use elements::ElementsSpec;
 pub use expr::{ExprId, RuleId, UNBOUNDED};
 pub(crate) use expr::{Node, Slice};
 pub(crate) use frame::Target;
-pub use members::{Declared, Layout, MembersSpec};
+pub(crate) use members::members_owed;
+pub use members::{Declared, Fulfilment, Layout, MembersSpec, Undeclared};
 pub use number::{Bound, Decimal, NumberRange};
 pub(crate) use stack::{Height, Keys, Link, Stack, Top, Tops};
 pub use store::{EMPTY, EPS, Store};

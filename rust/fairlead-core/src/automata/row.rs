@@ -168,7 +168,9 @@ impl Store {
             }
             Node::Text(state) => self.derive_text(state),
             Node::Number(state) => self.derive_number(state),
-            Node::Members(_) | Node::Value(..) | Node::Elements(_) => self.row(self.unfold(e)).edges.to_vec(),
+            Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::Counted(_) => {
+                self.row(self.unfold(e)).edges.to_vec()
+            }
         }
     }
 
@@ -287,6 +289,7 @@ impl Store {
             }
             Node::Text(state) => self.clamp_text(state),
             Node::Elements(state) => self.clamp_elements(e, state),
+            Node::Counted(state) => self.clamp_counted(e, state),
             _ => e,
         }
     }

@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::byteset::ByteSet;
+use super::counted::CountedSpec;
 use super::elements::ElementsSpec;
 use super::expr::{ExprId, Flags, Node, RuleId, Slice, Slot, Table, TableId, UNBOUNDED};
 use super::members::MembersSpec;
@@ -56,6 +57,7 @@ pub struct Store {
     tables: Interner<Table>,
     members: Interner<MembersSpec>,
     elements: Interner<ElementsSpec>,
+    counted: Interner<CountedSpec>,
     numbers: Interner<NumberSpec>,
     rules: boxcar::Vec<Rule>,
     rule_of: papaya::HashMap<ExprId, RuleId>,
@@ -92,6 +94,7 @@ impl Store {
             tables: Interner::new(),
             members: Interner::new(),
             elements: Interner::new(),
+            counted: Interner::new(),
             numbers: Interner::new(),
             rules: boxcar::Vec::new(),
             rule_of: papaya::HashMap::new(),
@@ -155,6 +158,7 @@ impl Store {
             let owned = match &node {
                 Node::Union(v) | Node::Inter(v) => v.len() * 4,
                 Node::Members(m) | Node::Value(_, m) => m.heap_bytes(),
+                Node::Counted(c) => c.heap_bytes(),
                 _ => 0,
             };
             self.charge(size_of::<Slot>() + 24 + owned);
@@ -187,9 +191,12 @@ impl Store {
             ),
             Node::Not(e) => Flags::new(!of(e).nullable(), of(e).inherited() | Flags::BOOLEAN | Flags::BYTES),
             Node::Repeat { body, min, .. } => Flags::new(*min == 0 || of(body).nullable(), of(body).inherited()),
-            Node::Call(_) | Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::KeyMark => {
-                Flags::new(false, Flags::CALLS)
-            }
+            Node::Call(_)
+            | Node::Members(_)
+            | Node::Value(..)
+            | Node::Elements(_)
+            | Node::Counted(_)
+            | Node::KeyMark => Flags::new(false, Flags::CALLS),
             Node::Switch(slice) => {
                 let table = self.table(slice.table);
                 let tails = &table.entries[slice.lo as usize..slice.hi as usize];
@@ -275,6 +282,9 @@ impl Store {
     pub(crate) fn elements_spec(&self, id: u32) -> &ElementsSpec {
         &self.elements.values[id as usize]
     }
+    pub(crate) fn counted_spec(&self, id: u32) -> &CountedSpec {
+        &self.counted.values[id as usize]
+    }
     pub(crate) fn number_spec(&self, id: u32) -> &NumberSpec {
         &self.numbers.values[id as usize]
     }
@@ -286,6 +296,10 @@ impl Store {
         self.charge(96);
         self.elements.intern(spec, |a, b| a == b, |spec| spec)
     }
+    pub(crate) fn intern_counted(&self, spec: CountedSpec) -> u32 {
+        self.charge(64 + spec.heap_bytes());
+        self.counted.intern(spec, |a, b| a == b, |spec| spec)
+    }
     pub(crate) fn intern_number(&self, spec: NumberSpec) -> u32 {
         self.charge(256);
         self.numbers.intern(spec, |a, b| a == b, |spec| spec)
@@ -296,6 +310,7 @@ impl Store {
             Node::Members(state) => self.unfold_members(state),
             Node::Value(rule, state) => self.unfold_value(*rule, state),
             Node::Elements(state) => self.unfold_elements(state),
+            Node::Counted(state) => self.unfold_counted(state),
             _ => e,
         })
     }

@@ -1,20 +1,17 @@
-//! Whatever a shape is not, as far as no member or item has to be searched for.
+//! Whatever a shape is not.
 //!
-//! A complement is a union: one condition broken is enough. "Some item breaks the rule" or "some undeclared member
-//! does" would need a condition of its own in arrays and objects; such complements are refused.
+//! A complement is a union: one condition broken is enough. That some item or some member breaks a rule is a condition
+//! of its own, which arrays count and objects owe.
 
 use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::shape::{Arrays, Demands, Keys, NEVER, Numbers, Objects, Shape, Strings, opposite};
+use super::composite::{Arrays, Count, Keys, Objects, widest};
+use super::read::Reader;
+use super::shape::{ALWAYS, Demands, NEVER, Numbers, Shape, Strings, only, opposite};
 use crate::automata::{Bound, NumberRange, Store, UNBOUNDED};
-
-/// What a refused complement would have needed.
-pub(super) type Refused = &'static str;
-
-/// Positions up to which "some item" is spelled out as "this one or that one".
-const FEW_ITEMS: u32 = 16;
+use crate::error::Error;
 
 fn numbers(n: &Numbers) -> Vec<Numbers> {
     let part = |range: NumberRange| Numbers { range, ..Numbers::default() };
@@ -61,90 +58,121 @@ fn strings(store: &Store, s: &Strings) -> Vec<Strings> {
     out
 }
 
-fn arrays(a: &Arrays) -> Result<Vec<Arrays>, Refused> {
-    let at_least = |lo: u32| Arrays { lo, ..Arrays::default() };
-    if let Some(value) = &a.exact {
-        let empty = matches!(&**value, Value::Array(items) if items.is_empty());
-        return if empty { Ok(vec![at_least(1)]) } else { Err("all arrays but one that is not empty") };
-    }
-    let mut out = Vec::new();
-    if a.lo > 0 {
-        out.push(Arrays { hi: a.lo - 1, ..Arrays::default() });
-    }
-    if a.hi != UNBOUNDED {
-        out.push(at_least(a.hi + 1));
-    }
-    let mut breaks = |index: usize, demands: &Demands| {
-        for &demand in demands.iter() {
-            let any: Demands = Rc::new([]);
-            let mut prefix: Vec<Demands> = std::iter::repeat_n(any, index).collect();
-            prefix.push(Rc::new([opposite(demand)]));
-            out.push(Arrays { prefix, ..at_least(index as u32 + 1) });
-        }
-    };
-    for (index, demands) in a.prefix.iter().enumerate() {
-        breaks(index, demands);
-    }
-    let listed = a.prefix.len();
-    if a.rest.contains(&NEVER) {
-        out.push(at_least(listed as u32 + 1));
-    } else if !a.rest.is_empty() {
-        if a.hi > FEW_ITEMS {
-            return Err("some item of an array that breaks a condition");
-        }
-        for index in listed..a.hi as usize {
-            breaks(index, &a.rest);
-        }
-    }
-    Ok(out)
+/// Arrays with an item at an index that satisfies a demand.
+fn with_item(index: usize, demand: u32) -> Arrays {
+    let any: Demands = Rc::new([]);
+    let mut prefix: Vec<Demands> = std::iter::repeat_n(any, index).collect();
+    prefix.push(only(demand));
+    Arrays { prefix, lo: index as u32 + 1, ..Arrays::default() }
 }
 
-fn objects(o: &Objects) -> Result<Vec<Objects>, Refused> {
-    if let Some(value) = &o.exact {
-        let empty = matches!(&**value, Value::Object(map) if map.is_empty());
-        let other = Objects { lo: 1, ..Objects::default() };
-        return if empty { Ok(vec![other]) } else { Err("all objects but one that is not empty") };
-    }
-    let mut out = Vec::new();
-    if o.lo > 0 {
-        out.push(Objects { hi: o.lo - 1, ..Objects::default() });
-    }
-    if o.hi != UNBOUNDED {
-        out.push(Objects { lo: o.hi + 1, ..Objects::default() });
-    }
-    out.extend(o.required.iter().map(Objects::without));
-    for (keys, demands) in &o.members {
-        let Keys::Named(key) = keys else {
-            return Err("some undeclared member of an object that breaks a condition");
-        };
-        for &demand in demands.iter() {
-            let mut part = Objects::with(key);
-            part.members.push((keys.clone(), Rc::new([opposite(demand)])));
-            out.push(part);
+impl Reader<'_> {
+    /// All values that are not of a shape.
+    pub(super) fn complement(&mut self, shape: &Shape, pointer: &str) -> Result<Shape, Error> {
+        let mut all = Shape { null: !shape.null, yes: !shape.yes, no: !shape.no, ..Shape::any(self.store) };
+        for n in &shape.numbers {
+            all.numbers = self.meet(&all, &Shape { numbers: numbers(n), ..Shape::default() }, pointer)?.numbers;
         }
-    }
-    if !o.names.is_empty() {
-        return Err("some key of an object that breaks a condition");
-    }
-    Ok(out)
-}
-
-impl Shape {
-    /// All values that are not of this shape.
-    pub(super) fn complement(&self, store: &Store) -> Result<Self, Refused> {
-        let mut all = Self { null: !self.null, yes: !self.yes, no: !self.no, ..Self::any(store) };
-        for n in &self.numbers {
-            all.numbers = all.meet(store, &Self { numbers: numbers(n), ..Self::default() }).numbers;
+        for s in &shape.strings {
+            let strings = strings(self.store, s);
+            all.strings = self.meet(&all, &Shape { strings, ..Shape::default() }, pointer)?.strings;
         }
-        for s in &self.strings {
-            all.strings = all.meet(store, &Self { strings: strings(store, s), ..Self::default() }).strings;
+        for a in &shape.arrays {
+            let arrays = self.broken_arrays(a)?;
+            let met = self.meet(&all, &Shape { arrays, ..Shape::default() }, pointer)?.arrays;
+            all.arrays = widest(met, Arrays::includes);
         }
-        for a in &self.arrays {
-            all.arrays = all.meet(store, &Self { arrays: arrays(a)?, ..Self::default() }).arrays;
-        }
-        for o in &self.objects {
-            all.objects = all.meet(store, &Self { objects: objects(o)?, ..Self::default() }).objects;
+        for o in &shape.objects {
+            let objects = self.broken_objects(o)?;
+            let met = self.meet(&all, &Shape { objects, ..Shape::default() }, pointer)?.objects;
+            all.objects = widest(met, Objects::includes);
         }
         Ok(all)
+    }
+
+    fn broken_arrays(&mut self, a: &Arrays) -> Result<Vec<Arrays>, Error> {
+        let at_least = |lo: u32| Arrays { lo, ..Arrays::default() };
+        let at_most = |hi: u32| Arrays { hi, ..Arrays::default() };
+        let mut out = Vec::new();
+        if let Some(value) = &a.exact {
+            let Value::Array(items) = &**value else { return Ok(vec![Arrays::default()]) };
+            if !self.admits_array(a, value)? {
+                return Ok(vec![Arrays::default()]);
+            }
+            out.extend(items.len().checked_sub(1).map(|n| at_most(n as u32)));
+            out.push(at_least(items.len() as u32 + 1));
+            for (index, item) in items.iter().enumerate() {
+                let this = self.exactly(item);
+                out.push(with_item(index, opposite(this)));
+            }
+            return Ok(out);
+        }
+        if a.lo > 0 {
+            out.push(at_most(a.lo - 1));
+        }
+        if a.hi != UNBOUNDED {
+            out.push(at_least(a.hi + 1));
+        }
+        for (index, demands) in a.prefix.iter().enumerate() {
+            out.extend(demands.iter().map(|&demand| with_item(index, opposite(demand))));
+        }
+        let from = a.prefix.len() as u32;
+        let some = |what: u32, from: u32, lo: u32, hi: u32| Arrays::default().counting(&Count { what, from, lo, hi });
+        out.extend(a.rest.iter().filter_map(|&demand| some(opposite(demand), from, 1, UNBOUNDED)));
+        for Count { what, from, lo, hi } in &a.counts {
+            out.extend(lo.checked_sub(1).and_then(|hi| some(*what, *from, 0, hi)));
+            out.extend((*hi != UNBOUNDED).then(|| some(*what, *from, hi + 1, UNBOUNDED)).flatten());
+        }
+        Ok(out)
+    }
+
+    fn broken_objects(&mut self, o: &Objects) -> Result<Vec<Objects>, Error> {
+        let at_least = |lo: u32| Objects { lo, ..Objects::default() };
+        let differs = |key: &Rc<str>, demand: u32| {
+            let required = [key.clone()].into_iter().collect();
+            Objects { required, members: vec![(Keys::Named(key.clone()), only(demand))], ..Objects::default() }
+        };
+        let mut out = Vec::new();
+        if let Some(value) = &o.exact {
+            let Value::Object(map) = &**value else { return Ok(vec![Objects::default()]) };
+            if !self.admits_object(o, value)? {
+                return Ok(vec![Objects::default()]);
+            }
+            out.push(at_least(map.len() as u32 + 1));
+            for (key, item) in map {
+                let key: Rc<str> = key.as_str().into();
+                let this = self.exactly(item);
+                out.push(Objects::without(&key));
+                out.push(differs(&key, opposite(this)));
+            }
+            return Ok(out);
+        }
+        if o.lo > 0 {
+            out.push(Objects { hi: o.lo - 1, ..Objects::default() });
+        }
+        if o.hi != UNBOUNDED {
+            out.push(at_least(o.hi + 1));
+        }
+        out.extend(o.required.iter().map(Objects::without));
+        for (keys, demands) in &o.members {
+            out.extend(demands.iter().map(|&demand| match keys {
+                Keys::Named(key) => differs(key, opposite(demand)),
+                _ => Objects { some: vec![(keys.clone(), opposite(demand))], ..Objects::default() },
+            }));
+        }
+        for (keys, demand) in &o.some {
+            out.push(Objects { members: vec![(keys.clone(), only(opposite(*demand)))], ..Objects::default() });
+        }
+        for names in &o.names {
+            let content = self.key_content(names)?;
+            let others = self.store.inter([self.store.any_text(), self.store.not(content)]);
+            out.push(Objects { some: vec![(Keys::Matching(others), ALWAYS)], ..Objects::default() });
+        }
+        out.retain(|o| {
+            !o.members.iter().any(|(keys, demands)| {
+                matches!(keys, Keys::Named(key) if o.required.contains(key)) && demands.contains(&NEVER)
+            })
+        });
+        Ok(out)
     }
 }

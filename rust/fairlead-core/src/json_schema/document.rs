@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::options::Draft;
@@ -16,6 +16,8 @@ pub(super) struct Place<'a> {
     pub(super) pointer: Rc<str>,
     pub(super) base: Rc<str>,
     pub(super) draft: Draft,
+    /// The dynamic scope that it is looked at in, by its number; see [`Scopes`](super::scope::Scopes).
+    pub(super) scope: u32,
 }
 
 impl Place<'_> {
@@ -31,6 +33,13 @@ pub(super) struct Documents<'a> {
     named: HashMap<String, Place<'a>>,
     /// References that no `$id` or `$anchor` explains go through the tree: every place known so far.
     places: HashMap<usize, Place<'a>>,
+    /// The dynamic anchors of each resource; the one of `$recursiveAnchor` has no name.
+    pub(super) dynamic: HashMap<Rc<str>, Vec<(Rc<str>, Place<'a>)>>,
+    /// Whether some schema asks what has not been evaluated.
+    pub(super) evaluates: bool,
+    refers_to_metaschema: bool,
+    /// Resources whose metaschema leaves out the vocabulary of validation.
+    unvalidated: HashSet<Rc<str>>,
 }
 
 /// Keywords whose value is one schema.
@@ -116,7 +125,7 @@ impl<'a> Documents<'a> {
     /// Adds a document under a URI, and every resource and anchor inside it.
     pub(super) fn add(&mut self, uri: &str, root: &'a Value, draft: Draft, pointer: &str) -> Place<'a> {
         let draft = root.get("$schema").and_then(Value::as_str).and_then(Draft::of_uri).unwrap_or(draft);
-        let place = Place { schema: root, pointer: pointer.into(), base: uri.into(), draft };
+        let place = Place { schema: root, pointer: pointer.into(), base: uri.into(), draft, scope: 0 };
         self.named.entry(uri.trim_end_matches('#').to_owned()).or_insert_with(|| place.clone());
         self.index(place.clone())
     }
@@ -145,6 +154,16 @@ impl<'a> Documents<'a> {
                 self.named.entry(name).or_insert_with(|| place.clone());
             }
         }
+        let root = id.is_some() || place.pointer.is_empty() || place.pointer.ends_with('#');
+        let recursive = root && map.get("$recursiveAnchor") == Some(&Value::Bool(true));
+        let dynamic = text("$dynamicAnchor").filter(|_| place.draft >= Draft::Draft202012);
+        for name in dynamic.into_iter().chain(recursive.then_some("")) {
+            self.dynamic.entry(place.base.clone()).or_default().push((name.into(), place.clone()));
+        }
+        let refers =
+            |key: &str| map.get(key).and_then(Value::as_str).is_some_and(|uri| uri.contains("json-schema.org/draft"));
+        self.refers_to_metaschema |= refers("$ref") || refers("$dynamicRef");
+        self.evaluates |= map.contains_key("unevaluatedProperties") || map.contains_key("unevaluatedItems");
         self.places.insert(place.key(), place.clone());
         let child = |tail: String, schema: &'a Value| Place {
             schema,
@@ -170,20 +189,34 @@ impl<'a> Documents<'a> {
         place
     }
 
-    /// Refuses a `$schema` that names a known metaschema without the vocabulary of validation: its schemas validate
-    /// nothing that fairlead compiles.
-    pub(super) fn check_dialect(&self, root: &Place<'a>) -> Result<(), Error> {
-        let uri = root.schema.get("$schema").and_then(Value::as_str).unwrap_or("");
-        let Some(vocabulary) = self.named.get(uri).and_then(|meta| meta.schema.get("$vocabulary")) else {
-            return Ok(());
-        };
-        let validates =
-            vocabulary.as_object().is_some_and(|v| v.keys().any(|name| name.ends_with("/vocab/validation")));
-        if validates || Draft::of_uri(uri).is_some() {
-            return Ok(());
+    /// Adds the metaschemas of the standard if a schema refers to one.
+    pub(super) fn add_metaschemas(&mut self) {
+        if self.refers_to_metaschema {
+            for (uri, schema) in super::metaschema::all() {
+                self.add(uri, schema, Draft::Unnamed, &format!("{uri}#"));
+            }
         }
-        let what = format!("the metaschema {uri} leaves out the vocabulary of validation, which is not supported");
-        Err(Error::unsupported("/$schema", "$schema", what))
+    }
+
+    /// Finds the resources whose metaschema is known and leaves out the vocabulary of validation: there its keywords
+    /// say nothing. To be called when all documents are there.
+    pub(super) fn read_dialects(&mut self) {
+        for place in self.named.values() {
+            let uri = place.schema.get("$schema").and_then(Value::as_str).unwrap_or("");
+            if Draft::of_uri(uri).is_some() {
+                continue;
+            }
+            let meta = self.named.get(uri.trim_end_matches('#'));
+            let Some(Value::Object(words)) = meta.and_then(|meta| meta.schema.get("$vocabulary")) else { continue };
+            if !words.keys().any(|name| name.ends_with("/vocab/validation")) {
+                self.unvalidated.insert(place.base.clone());
+            }
+        }
+    }
+
+    /// Whether the keywords of the vocabulary of validation mean something to a schema.
+    pub(super) fn validates(&self, place: &Place<'a>) -> bool {
+        self.unvalidated.is_empty() || !self.unvalidated.contains(&place.base)
     }
 
     /// A schema right below another one.
@@ -196,7 +229,7 @@ impl<'a> Documents<'a> {
     }
 
     /// What a `$ref` of a schema points to.
-    pub(super) fn target(&self, from: &Place<'a>, reference: &str) -> Result<Place<'a>, Error> {
+    pub(super) fn target(&self, from: &Place<'a>, reference: &str, keyword: &str) -> Result<Place<'a>, Error> {
         let uri = resolve(&from.base, reference);
         let (document, fragment) = uri.split_once('#').unwrap_or((&uri, ""));
         if let Some(place) = self.named.get(uri.trim_end_matches('#')) {
@@ -208,7 +241,7 @@ impl<'a> Documents<'a> {
             } else {
                 format!("the reference {reference:?} points to a document that is not known; give it in resources=")
             };
-            Error::unsupported(format!("{}/$ref", from.pointer), "$ref", what)
+            Error::unsupported(format!("{}/{keyword}", from.pointer), keyword, what)
         };
         let root = self.named.get(document).ok_or_else(missing)?;
         let fragment = percent_decoded(fragment);

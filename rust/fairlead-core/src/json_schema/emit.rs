@@ -4,46 +4,19 @@
 //! whatever is unsupported is found now; then it is worked out which of them have any value at all, as a least fixed
 //! point; then expressions are made, with dead alternatives left out.
 
-use std::rc::Rc;
-
 use hashbrown::{HashMap, HashSet};
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::options::{JsonOptions, Whitespace};
+use super::plan::{PlannedArray, PlannedObject};
 use super::read::Reader;
-use super::shape::{Arrays, Demands, Keys, Numbers, Objects, Shape, Strings};
+use super::shape::{Demands, Numbers, Shape, Strings};
 use crate::automata::{
-    ByteSet, Decimal, Declared, EMPTY, EPS, ElementsSpec, ExprId, Layout, MembersSpec, NumberRange, RuleId, Store,
-    UNBOUNDED,
+    ByteSet, Choices, CountedSpec, Decimal, Declared, EMPTY, EPS, ElementsSpec, ExprId, Fulfilment, Layout,
+    MembersSpec, NumberRange, RuleId, Store, UNBOUNDED, Undeclared,
 };
 use crate::error::Error;
-
-/// An object ready to be emitted: its demands by key.
-#[derive(Debug)]
-struct PlannedObject {
-    /// Key, demands, and whether it is required.
-    declared: Vec<(Rc<str>, Demands, bool)>,
-    /// How many of them the schema names; the others are all the undeclared keys that there can be.
-    named: usize,
-    /// How many of them are in the schema's order.
-    ordered: usize,
-    /// Texts of undeclared keys, and what their values have to satisfy.
-    undeclared: Vec<(ExprId, Demands)>,
-    lo: u32,
-    hi: u32,
-}
-
-#[derive(Debug)]
-struct PlannedArray {
-    prefix: Vec<Demands>,
-    rest: Demands,
-    lo: u32,
-    hi: u32,
-}
-
-/// Up to so many possible undeclared keys are enumerated.
-const FEW_KEYS: usize = 128;
 
 /// A value position.
 #[derive(Debug, Default)]
@@ -158,12 +131,10 @@ impl<'r, 'a> Emitter<'r, 'a> {
             let shape = self.reader.shape_of(&demands)?;
             let slot = self.plan(shape)?;
             for array in &slot.arrays {
-                todo.extend(array.prefix.iter().cloned());
-                todo.push(array.rest.clone());
+                todo.extend(array.demands().cloned());
             }
             for object in &slot.objects {
-                todo.extend(object.declared.iter().map(|(_, demands, _)| demands.clone()));
-                todo.extend(object.undeclared.iter().map(|(_, demands)| demands.clone()));
+                todo.extend(object.demands().cloned());
             }
             self.slots.insert(demands, slot);
             if self.slots.len() > self.reader.limits.max_nodes / 8 {
@@ -202,7 +173,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                     simple.push(self.exactly(&value)?);
                 }
             } else {
-                slot.arrays.push(Self::plan_array(arrays));
+                slot.arrays.push(PlannedArray::new(&arrays)?);
             }
         }
         for objects in shape.objects {
@@ -210,7 +181,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 if self.reader.admits_object(&objects, &value)? {
                     simple.push(self.exactly(&value)?);
                 }
-            } else if let Some(planned) = self.plan_object(&objects)? {
+            } else if let Some(planned) = PlannedObject::new(self.reader, &objects)? {
                 slot.objects.push(planned);
             }
         }
@@ -269,119 +240,6 @@ impl<'r, 'a> Emitter<'r, 'a> {
         Ok(store.sequence(&[sign, int, tail]))
     }
 
-    fn plan_array(arrays: Arrays) -> PlannedArray {
-        PlannedArray { prefix: arrays.prefix, rest: arrays.rest, lo: arrays.lo, hi: arrays.hi }
-    }
-
-    fn plan_object(&mut self, objects: &Objects) -> Result<Option<PlannedObject>, Error> {
-        let store = self.store;
-        let named = objects.members.iter().filter_map(|(keys, _)| match keys {
-            Keys::Named(key) => Some(key),
-            _ => None,
-        });
-        let keys: IndexSet<Rc<str>> = objects.order.iter().chain(&objects.required).chain(named).cloned().collect();
-        let mut names = Vec::new();
-        for demands in &objects.names {
-            names.push(self.reader.key_texts(demands)?);
-        }
-        let admitted = |key: &str| names.iter().all(|texts| texts.iter().any(|t| t.contains(store, key)));
-        let mut declared = Vec::new();
-        for key in &keys {
-            let required = objects.required.contains(key);
-            if admitted(key) {
-                declared.push((key.clone(), objects.demands(store, key), required));
-            } else if required {
-                return Ok(None);
-            }
-        }
-        let named = declared.len();
-        let ordered = if self.options().any_order { 0 } else { named };
-        let mut undeclared = Vec::new();
-        for (content, demands) in self.plan_undeclared(objects, &keys, &names)? {
-            // A few possible keys are as good as declared ones, and it is known when they run out.
-            match store.few_words(content, FEW_KEYS) {
-                Some(words) => {
-                    let words = words.into_iter().map(|w| String::from_utf8_lossy(&w).into_owned());
-                    declared.extend(words.map(|w| (w.into(), demands.clone(), false)));
-                }
-                None => undeclared.push((content, demands)),
-            }
-        }
-        if objects.lo > 0 && !undeclared.is_empty() {
-            let needed = objects.lo as usize;
-            let mut room = 0usize;
-            for (content, _) in &undeclared {
-                room = room.saturating_add(store.few_words(*content, needed).map_or(usize::MAX, |words| words.len()));
-            }
-            if room < needed {
-                if room.saturating_add(declared.len()) < needed {
-                    return Ok(None);
-                }
-                let what = "minProperties near the number of keys that the patterns of keys admit is not supported";
-                return Err(Error::unsupported("", "minProperties", what));
-            }
-        }
-        Ok(Some(PlannedObject { declared, named, ordered, undeclared, lo: objects.lo, hi: objects.hi }))
-    }
-
-    /// Undeclared keys, divided by which of the patterns they match.
-    fn plan_undeclared(
-        &self,
-        objects: &Objects,
-        keys: &IndexSet<Rc<str>>,
-        names: &[Vec<Strings>],
-    ) -> Result<Vec<(ExprId, Demands)>, Error> {
-        let store = self.store;
-        let mut patterns: IndexSet<ExprId> = IndexSet::new();
-        for (keys, _) in &objects.members {
-            match keys {
-                Keys::Matching(pattern) => drop(patterns.insert(*pattern)),
-                Keys::Others(_, excluded) => patterns.extend(excluded.iter().copied()),
-                Keys::Named(_) => {}
-            }
-        }
-        if patterns.len() > 12 {
-            return Err(Error::limit("more than 12 patterns of keys meet in one object"));
-        }
-        let mut base = vec![store.any_text(), store.except(keys.iter().map(|k| k.as_bytes().into()))];
-        for texts in names {
-            base.push(store.union(texts.iter().map(|t| match &t.exact {
-                Some(text) => store.literal(text.as_bytes()),
-                None if t.lo == 0 && t.hi == UNBOUNDED => t.content,
-                None => {
-                    let any_char = store.char_class(&[('\0', char::MAX)]);
-                    store.inter([t.content, store.repeat(any_char, t.lo, t.hi)])
-                }
-            })));
-        }
-        let max_states = self.reader.limits.max_states;
-        let mut out: Vec<(ExprId, Demands)> = Vec::new();
-        for choice in 0u32..1 << patterns.len() {
-            let matched: HashSet<ExprId> =
-                patterns.iter().enumerate().filter(|(i, _)| choice >> i & 1 == 1).map(|(_, p)| *p).collect();
-            let parts = patterns.iter().map(|p| if matched.contains(p) { *p } else { store.not(*p) });
-            let content = store.inter(base.iter().copied().chain(parts));
-            match store.alive_within(content, max_states) {
-                Some(false) => continue,
-                Some(true) => {}
-                None => return Err(Error::limit("the patterns of keys take too many states to tell apart")),
-            }
-            let mut demands: Demands = Rc::new([]);
-            for (about, more) in &objects.members {
-                let concerns = match about {
-                    Keys::Named(_) => false,
-                    Keys::Matching(pattern) => matched.contains(pattern),
-                    Keys::Others(_, excluded) => !excluded.iter().any(|p| matched.contains(p)),
-                };
-                if concerns {
-                    demands = super::shape::both(&demands, more);
-                }
-            }
-            out.push((content, demands));
-        }
-        Ok(out)
-    }
-
     // ---- which slots have values -----------------------------------------------------------------------------
 
     fn find_alive(&mut self) {
@@ -393,8 +251,8 @@ impl<'r, 'a> Emitter<'r, 'a> {
                     continue;
                 }
                 let alive = !slot.simple.is_empty()
-                    || slot.arrays.iter().any(|a| self.array_alive(a))
-                    || slot.objects.iter().any(|o| self.object_alive(o));
+                    || slot.arrays.iter().any(|a| a.alive(&|d| self.is_alive(d)))
+                    || slot.objects.iter().any(|o| o.alive(&|d| self.is_alive(d)));
                 if alive {
                     self.slots[at].alive = true;
                     changed = true;
@@ -408,20 +266,6 @@ impl<'r, 'a> Emitter<'r, 'a> {
 
     fn is_alive(&self, demands: &Demands) -> bool {
         self.slots.get(demands).is_some_and(|slot| slot.alive)
-    }
-
-    fn array_alive(&self, array: &PlannedArray) -> bool {
-        let listed = array.prefix.iter().take(array.lo as usize).all(|d| self.is_alive(d));
-        listed && (array.lo as usize <= array.prefix.len() || self.is_alive(&array.rest))
-    }
-
-    fn object_alive(&self, object: &PlannedObject) -> bool {
-        let required = object.declared.iter().filter(|(_, _, required)| *required);
-        let possible = object.declared.iter().filter(|(_, d, _)| self.is_alive(d)).count() as u32;
-        let free = object.undeclared.iter().any(|(_, d)| self.is_alive(d));
-        required.clone().all(|(_, d, _)| self.is_alive(d))
-            && required.count() as u32 <= object.hi
-            && (free || possible >= object.lo)
     }
 
     // ---- emission --------------------------------------------------------------------------------------------
@@ -476,43 +320,71 @@ impl<'r, 'a> Emitter<'r, 'a> {
     }
 
     fn array(&mut self, array: &PlannedArray) -> ExprId {
-        if !self.array_alive(array) {
+        if !array.alive(&|d| self.is_alive(d)) {
             return EMPTY;
         }
-        let dead = array.prefix.iter().position(|d| !self.is_alive(d));
-        let listed = dead.unwrap_or(array.prefix.len());
-        let prefix = array.prefix[..listed].iter().map(|d| self.rule(d)).collect();
-        let rest = (dead.is_none() && self.is_alive(&array.rest)).then(|| self.rule(&array.rest));
-        self.store.array(ElementsSpec { prefix, rest, layout: self.layout }, array.lo, array.hi)
+        if !array.tallies.is_empty() {
+            let mut choices = |choices: &[(u16, Demands)]| -> Choices {
+                let alive = choices.iter().filter(|(_, d)| self.slots.get(d).is_some_and(|slot| slot.alive));
+                let alive: Vec<(u16, Demands)> = alive.cloned().collect();
+                alive.iter().map(|(kind, d)| (*kind, self.rule(d))).collect()
+            };
+            let prefix = array.prefix.iter().map(|c| choices(c)).collect();
+            let spec = CountedSpec { prefix, rest: choices(&array.rest), layout: self.layout };
+            return self.store.counted_array(spec, array.total, &array.tallies);
+        }
+        let mut rules = Vec::with_capacity(array.prefix.len() + 1);
+        for (_, demands) in array.prefix.iter().chain([&array.rest]).flatten() {
+            if !self.is_alive(demands) {
+                break;
+            }
+            rules.push(self.rule(demands));
+        }
+        let rest = if rules.len() > array.prefix.len() { rules.pop() } else { None };
+        let spec = ElementsSpec { prefix: rules.into(), rest, layout: self.layout };
+        self.store.array(spec, array.total.lo, array.total.hi)
+    }
+
+    fn fulfilments(&mut self, fulfils: &[(u16, Demands)]) -> Box<[Fulfilment]> {
+        let mut out = Vec::new();
+        for (of, demands) in fulfils {
+            if self.is_alive(demands) {
+                out.push(Fulfilment { of: *of, value: self.rule(demands) });
+            }
+        }
+        out.into()
     }
 
     fn object(&mut self, object: &PlannedObject) -> ExprId {
-        if !self.object_alive(object) {
+        if !object.alive(&|d| self.is_alive(d)) {
             return EMPTY;
         }
         let mut declared = Vec::new();
         let mut ordered = 0;
-        for (i, (key, demands, required)) in object.declared.iter().enumerate() {
-            if self.is_alive(demands) {
-                let value = self.rule(demands);
+        for (i, member) in object.declared.iter().enumerate() {
+            if self.is_alive(&member.demands) {
+                let value = self.rule(&member.demands);
                 let spellings = (i >= object.named).then(|| {
-                    let literal = self.store.literal(key.as_bytes());
+                    let literal = self.store.literal(member.key.as_bytes());
                     self.store.text(literal, 0, UNBOUNDED)
                 });
-                declared.push(Declared { key: spelled(key), spellings, value, required: *required });
+                let fulfils = self.fulfilments(&member.fulfils);
+                let key = spelled(&member.key);
+                declared.push(Declared { key, spellings, value, required: member.required, fulfils });
                 ordered += u32::from(i < object.ordered);
             }
         }
         let mut undeclared = Vec::new();
-        for (content, demands) in &object.undeclared {
-            if self.is_alive(demands) {
-                let key = self.store.text(*content, 0, UNBOUNDED);
-                undeclared.push((key, self.rule(demands)));
+        for kind in &object.undeclared {
+            if self.is_alive(&kind.demands) {
+                let key = self.store.text(kind.content, 0, UNBOUNDED);
+                let fulfils = self.fulfilments(&kind.fulfils);
+                undeclared.push(Undeclared { key, value: self.rule(&kind.demands), fulfils });
             }
         }
         let spec =
             MembersSpec { declared: declared.into(), ordered, undeclared: undeclared.into(), layout: self.layout };
-        self.store.object(spec, object.lo, object.hi)
+        self.store.object(spec, object.lo, object.hi, object.obligations)
     }
 
     /// One value, as `enum` and `const` give it.
@@ -541,6 +413,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                         spellings: None,
                         value: store.rule(self.exactly(v)?),
                         required: true,
+                        fulfils: Box::default(),
                     });
                 }
                 let n = declared.len() as u32;
@@ -550,7 +423,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                     undeclared: Box::default(),
                     layout: self.layout,
                 };
-                store.object(spec, n, n)
+                store.object(spec, n, n, 0)
             }
         })
     }

@@ -13,7 +13,7 @@ pub(super) enum Kind {
     Ignored,
 }
 
-const SUPPORTED: [&str; 32] = [
+const SUPPORTED: [&str; 39] = [
     "type",
     "enum",
     "const",
@@ -46,27 +46,28 @@ const SUPPORTED: [&str; 32] = [
     "dependentSchemas",
     "dependencies",
     "uniqueItems",
-];
-const COMBINED: [&str; 2] = ["anyOf", "oneOf"];
-const UNSUPPORTED: [&str; 8] = [
     "contains",
+    "minContains",
+    "maxContains",
     "unevaluatedProperties",
     "unevaluatedItems",
     "$dynamicRef",
     "$recursiveRef",
-    "extends",
-    "disallow",
-    "divisibleBy",
 ];
+const COMBINED: [&str; 2] = ["anyOf", "oneOf"];
+const UNSUPPORTED: [&str; 3] = ["extends", "disallow", "divisibleBy"];
 
 pub(super) fn kind(keyword: &str, draft: Draft) -> Kind {
     let since = |first: Draft| draft >= first;
     let here = match keyword {
         "const" | "contains" | "propertyNames" => since(Draft::Draft6),
         "if" => since(Draft::Draft7),
-        "dependentRequired" | "dependentSchemas" | "unevaluatedProperties" | "unevaluatedItems" => {
-            since(Draft::Draft201909)
-        }
+        "dependentRequired"
+        | "dependentSchemas"
+        | "unevaluatedProperties"
+        | "unevaluatedItems"
+        | "minContains"
+        | "maxContains" => since(Draft::Draft201909),
         "$recursiveRef" => matches!(draft, Draft::Draft201909 | Draft::Unnamed),
         "prefixItems" | "$dynamicRef" => since(Draft::Draft202012),
         // Of draft 3, which is read as draft 4 where the two agree.
@@ -109,8 +110,33 @@ pub(super) fn is_annotation(keyword: &str) -> bool {
         "contentSchema",
         "then",
         "else",
+    ]
+    .contains(&keyword)
+}
+
+/// Whether a keyword is of the vocabulary of validation, which a metaschema may leave out.
+pub(super) fn validates(keyword: &str) -> bool {
+    [
+        "type",
+        "enum",
+        "const",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
         "minContains",
         "maxContains",
+        "minProperties",
+        "maxProperties",
+        "required",
+        "dependentRequired",
     ]
     .contains(&keyword)
 }

@@ -4,13 +4,20 @@
 //! combined, and what has any value at all is lowered to expressions. The whole schema is walked before the first
 //! token: what is unsupported is an error with its JSON pointer, never discovered later.
 
+mod branches;
 mod complement;
+mod composite;
 mod document;
 mod emit;
 mod format;
+mod instances;
 mod keywords;
+mod metaschema;
 mod options;
+mod parts;
+mod plan;
 mod read;
+mod scope;
 mod shape;
 
 use serde_json::Value;
@@ -46,8 +53,10 @@ pub(crate) fn lower(store: &Store, text: &str, options: &JsonOptions, limits: &L
         for (uri, value) in &resources {
             documents.add(uri, value, draft, &format!("{uri}#"));
         }
-        documents.check_dialect(&place)?;
+        documents.add_metaschemas();
+        documents.read_dialects();
         let mut reader = read::Reader::new(store, options, limits, documents, overlapping.clone());
+        let place = reader.scopes.enter(&reader.documents, 0, place);
         let demands = reader.demand(place);
         match emit::Emitter::new(&mut reader).lower(&demands)? {
             Ok(root) => return Ok(root),

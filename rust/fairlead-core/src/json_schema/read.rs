@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
-use indexmap::IndexSet;
 use serde_json::Value;
 
 use super::document::{Documents, Place, escaped, keywords};
 use super::keywords::{self, Kind};
 use super::options::JsonOptions;
-use super::shape::{ALWAYS, Arrays, Demands, Keys, NEVER, Numbers, Objects, Shape, Strings, opposite, same};
+use super::scope::Scopes;
+use super::shape::{ALWAYS, Demands, NEVER, Numbers, Shape, opposite};
 use crate::automata::{Bound, Decimal, Store};
 use crate::error::Error;
 use crate::limits::Limits;
@@ -18,22 +18,36 @@ use crate::regex::{self, Dialect};
 /// Combinations of arrays or objects that one schema may have after all its alternatives are multiplied out.
 const MANY_COMPOSITES: usize = 4096;
 
+/// What a demand asks for.
+#[derive(Clone)]
+enum Source<'a> {
+    /// What a schema says, in a dynamic scope.
+    Schema(Place<'a>),
+    /// One value.
+    Exactly(Rc<Value>),
+    /// One of several demands.
+    Either(Rc<[u32]>),
+}
+
 /// Reads schemas on demand and remembers the shape of each.
 pub(super) struct Reader<'a> {
     pub(super) store: &'a Store,
     pub(super) options: &'a JsonOptions,
     pub(super) limits: &'a Limits,
     pub(super) documents: Documents<'a>,
-    /// Schemas by number, as [`Demands`] name them.
-    places: Vec<Place<'a>>,
-    number_of: HashMap<usize, u32>,
+    /// What is asked for, by number, as [`Demands`] name it.
+    sources: Vec<Source<'a>>,
+    number_of: HashMap<(usize, u32), u32>,
+    /// The numbers of what no schema says by itself.
+    number_of_others: HashMap<String, u32>,
+    pub(super) scopes: Scopes<'a>,
     shapes: HashMap<u32, Rc<Shape>>,
     /// Schemas being read, against references that lead back without a value between.
     open: Vec<u32>,
     /// Branches of `oneOf` that must turn out to exclude each other.
     pub(super) exclusive: Vec<(Demands, String)>,
     /// Pointers of those `oneOf` whose branches turned out to overlap; they are read by negation.
-    overlapping: HashSet<String>,
+    pub(super) overlapping: HashSet<String>,
     work: usize,
 }
 
@@ -50,8 +64,10 @@ impl<'a> Reader<'a> {
             options,
             limits,
             documents,
-            places: Vec::new(),
+            sources: Vec::new(),
             number_of: HashMap::new(),
+            number_of_others: HashMap::new(),
+            scopes: Scopes::default(),
             shapes: HashMap::new(),
             open: Vec::new(),
             exclusive: Vec::new(),
@@ -68,12 +84,51 @@ impl<'a> Reader<'a> {
         if place.schema == &Value::Bool(false) {
             return Rc::new([NEVER]);
         }
-        let places = &mut self.places;
-        let number = *self.number_of.entry(place.key()).or_insert_with(|| {
-            places.push(place);
-            places.len() as u32 - 1
+        let sources = &mut self.sources;
+        let number = *self.number_of.entry((place.key(), place.scope)).or_insert_with(|| {
+            sources.push(Source::Schema(place));
+            sources.len() as u32 - 1
         });
         Rc::new([2 * number])
+    }
+
+    fn other(&mut self, name: String, source: Source<'a>) -> u32 {
+        let sources = &mut self.sources;
+        2 * *self.number_of_others.entry(name).or_insert_with(|| {
+            sources.push(source);
+            sources.len() as u32 - 1
+        })
+    }
+
+    /// The demand that only one value satisfies.
+    pub(super) fn exactly(&mut self, value: &Value) -> u32 {
+        self.other(format!("= {value}"), Source::Exactly(Rc::new(value.clone())))
+    }
+
+    /// The demand that whatever satisfies one of several satisfies.
+    pub(super) fn either(&mut self, demands: Vec<u32>) -> u32 {
+        match demands[..] {
+            [] => NEVER,
+            [one] => one,
+            _ if demands.contains(&ALWAYS) => ALWAYS,
+            _ => self.other(format!("| {demands:?}"), Source::Either(demands.into())),
+        }
+    }
+
+    /// One demand for all of some.
+    pub(super) fn all_of(&mut self, demands: &Demands) -> u32 {
+        match demands[..] {
+            [] => ALWAYS,
+            [one] => one,
+            _ => opposite(self.either(demands.iter().map(|&demand| opposite(demand)).collect())),
+        }
+    }
+
+    fn pointer_of(&self, demand: u32) -> Rc<str> {
+        match &self.sources[demand as usize / 2] {
+            Source::Schema(place) => Rc::clone(&place.pointer),
+            _ => "".into(),
+        }
     }
 
     /// The shape of all values that satisfy some demands.
@@ -86,13 +141,13 @@ impl<'a> Reader<'a> {
                 _ => {}
             }
             let shape = self.shape(demand)?;
-            let pointer = Rc::clone(&self.places[demand as usize / 2].pointer);
+            let pointer = self.pointer_of(demand);
             all = self.meet(&all, &shape, &pointer)?;
         }
         Ok(all)
     }
 
-    fn meet(&mut self, a: &Shape, b: &Shape, pointer: &str) -> Result<Shape, Error> {
+    pub(super) fn meet(&mut self, a: &Shape, b: &Shape, pointer: &str) -> Result<Shape, Error> {
         self.work += 1 + a.alternatives() * b.alternatives();
         if a.composites() * b.composites() > MANY_COMPOSITES {
             let what = format!("this schema has more than {MANY_COMPOSITES} combinations of alternatives");
@@ -106,7 +161,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The shape of all values that satisfy one demand.
-    fn shape(&mut self, demand: u32) -> Result<Rc<Shape>, Error> {
+    pub(super) fn shape(&mut self, demand: u32) -> Result<Rc<Shape>, Error> {
         match demand {
             NEVER => return Ok(Rc::new(Shape::default())),
             ALWAYS => return Ok(Rc::new(Shape::any(self.store))),
@@ -115,19 +170,19 @@ impl<'a> Reader<'a> {
         if let Some(shape) = self.shapes.get(&demand) {
             return Ok(Rc::clone(shape));
         }
-        let place = self.places[demand as usize / 2].clone();
+        let pointer = self.pointer_of(demand);
         if self.open.contains(&demand) {
-            return Err(Error::schema(&*place.pointer, "this schema refers to itself without a value in between"));
+            return Err(Error::schema(&*pointer, "this schema refers to itself without a value in between"));
         }
         if self.open.len() >= self.limits.max_depth {
             let what = format!("schemas are nested deeper than {}", self.limits.max_depth);
-            return Err(Error::limit(what).at_pointer(&place.pointer));
+            return Err(Error::limit(what).at_pointer(&pointer));
         }
         self.open.push(demand);
         let shape = if demand.is_multiple_of(2) {
-            self.read(&place)
+            self.shape_of_source(demand as usize / 2)
         } else {
-            self.shape(opposite(demand)).and_then(|shape| self.complement(&shape, &place.pointer))
+            self.shape(opposite(demand)).and_then(|shape| self.complement(&shape, &pointer))
         };
         self.open.pop();
         let shape = Rc::new(shape?);
@@ -135,19 +190,23 @@ impl<'a> Reader<'a> {
         Ok(shape)
     }
 
-    fn complement(&mut self, shape: &Shape, pointer: &str) -> Result<Shape, Error> {
-        self.work += 1 + shape.alternatives() * shape.alternatives();
-        if self.work > self.limits.max_nodes || shape.composites() > MANY_COMPOSITES {
-            return Err(Error::limit("negating this schema takes too many steps").at_pointer(pointer));
+    fn shape_of_source(&mut self, number: usize) -> Result<Shape, Error> {
+        match self.sources[number].clone() {
+            Source::Schema(place) => self.read(&place),
+            Source::Exactly(value) => {
+                Shape::exactly(self.store, &value).ok_or_else(|| Error::limit("a number has too many digits"))
+            }
+            Source::Either(demands) => {
+                let mut union = Shape::default();
+                for &demand in &*demands {
+                    union.join((*self.shape(demand)?).clone());
+                }
+                Ok(union)
+            }
         }
-        shape.complement(self.store).map_err(|needed| {
-            let what = format!("the negation of this schema means \"{needed}\", which is not supported yet");
-            let keyword = pointer.rsplit('/').find(|part| ["not", "if", "oneOf"].contains(part)).unwrap_or("not");
-            Error::unsupported(pointer, keyword, what)
-        })
     }
 
-    fn subschema(&mut self, parent: &Place<'a>, schema: &'a Value, tail: &str) -> Result<Rc<Shape>, Error> {
+    pub(super) fn subschema(&mut self, parent: &Place<'a>, schema: &'a Value, tail: &str) -> Result<Rc<Shape>, Error> {
         let demands = self.sub(parent, schema, tail)?;
         match demands[..] {
             [number] => self.shape(number),
@@ -156,8 +215,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The demands of a schema below another one.
-    fn sub(&mut self, parent: &Place<'a>, schema: &'a Value, tail: &str) -> Result<Demands, Error> {
+    pub(super) fn sub(&mut self, parent: &Place<'a>, schema: &'a Value, tail: &str) -> Result<Demands, Error> {
         let place = self.documents.child(parent, schema, tail);
+        let place = self.scopes.enter(&self.documents, parent.scope, place);
         if !matches!(schema, Value::Object(_) | Value::Bool(_)) {
             return Err(Error::schema(&*place.pointer, "a schema must be an object or a boolean"));
         }
@@ -179,7 +239,10 @@ impl<'a> Reader<'a> {
             return Ok(shape);
         }
         let mut shape = Shape::any(self.store);
-        for (keyword, value) in map {
+        // What nothing else has looked at is known at the end only.
+        let last = |keyword: &str| keyword.starts_with("unevaluated");
+        let (others, lasts): (Vec<_>, Vec<_>) = map.iter().partition(|(keyword, _)| !last(keyword));
+        for (keyword, value) in others.into_iter().chain(lasts) {
             self.apply(place, keyword, value, &mut shape)
                 .map_err(|e| e.at_pointer(&format!("{}/{}", place.pointer, escaped(keyword))).with_keyword(keyword))?;
         }
@@ -196,6 +259,7 @@ impl<'a> Reader<'a> {
                 let what = format!("the keyword {keyword:?} constrains and is not supported yet");
                 return Err(Error::unsupported(pointer(), keyword, what));
             }
+            Kind::Supported if keywords::validates(keyword) && !self.documents.validates(place) => return Ok(()),
             Kind::Supported => {}
         }
         match keyword {
@@ -231,9 +295,8 @@ impl<'a> Reader<'a> {
             "not" => {
                 if let Value::Object(_) | Value::Bool(_) = value {
                     let inner = self.subschema(place, value, &at)?;
-                    let place = self.documents.child(place, value, &at);
-                    let other = self.complement(&inner, &place.pointer)?;
-                    *shape = self.meet(shape, &other, &place.pointer)?;
+                    let other = self.complement(&inner, &pointer())?;
+                    *shape = self.meet(shape, &other, &pointer())?;
                 } else {
                     return Err(Error::schema(pointer(), "not must be a schema"));
                 }
@@ -252,17 +315,35 @@ impl<'a> Reader<'a> {
             }
             "$ref" => {
                 let reference = value.as_str().ok_or_else(|| Error::schema(pointer(), "$ref must be a string"))?;
-                let target = self.documents.target(place, reference)?;
-                if let [number] = self.demand(target)[..] {
-                    let other = self.shape(number)?;
-                    *shape = self.meet(shape, &other, &place.pointer)?;
-                }
+                let target = self.documents.target(place, reference, keyword)?;
+                self.refer(place, target, shape)?;
+            }
+            "$dynamicRef" | "$recursiveRef" => {
+                let wrong = || Error::schema(pointer(), format!("{keyword} must be a string"));
+                let reference = value.as_str().ok_or_else(wrong)?;
+                let target = self.documents.target(place, reference, keyword)?;
+                let anchor = reference.split_once('#').map_or("/", |(_, anchor)| anchor);
+                let name = if keyword == "$recursiveRef" { "" } else { anchor };
+                let target = self.scopes.outermost(&self.documents, place.scope, name, target);
+                self.refer(place, target, shape)?;
             }
             "allOf" | "anyOf" | "oneOf" => self.read_combination(place, keyword, value, shape)?,
             "properties" | "patternProperties" | "additionalProperties" | "required" | "propertyNames" => {
                 self.read_members(place, keyword, value, shape)?;
             }
+            "contains" => self.read_contains(place, value, shape)?,
+            "minContains" | "maxContains" => drop(self.count(value, &pointer())?),
+            "unevaluatedProperties" | "unevaluatedItems" => self.read_unevaluated(place, keyword, value, shape)?,
             _ => self.read_items(place, keyword, value, shape)?,
+        }
+        Ok(())
+    }
+
+    fn refer(&mut self, place: &Place<'a>, target: Place<'a>, shape: &mut Shape) -> Result<(), Error> {
+        let target = self.scopes.enter(&self.documents, place.scope, target);
+        if let [number] = self.demand(target)[..] {
+            let other = self.shape(number)?;
+            *shape = self.meet(shape, &other, &place.pointer)?;
         }
         Ok(())
     }
@@ -352,7 +433,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn count(&self, value: &Value, pointer: &str) -> Result<u32, Error> {
+    pub(super) fn count(&self, value: &Value, pointer: &str) -> Result<u32, Error> {
         let Value::Number(n) = value else { return Err(Error::schema(pointer, "a count must be a number")) };
         let count = Decimal::parse(&n.to_string())
             .filter(|d| d.is_integer() && (d.is_positive() || d.is_zero()))
@@ -385,301 +466,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn pattern(&self, pattern: &str, pointer: &str, keyword: &str) -> Result<crate::automata::ExprId, Error> {
+    pub(super) fn pattern(
+        &self,
+        pattern: &str,
+        pointer: &str,
+        keyword: &str,
+    ) -> Result<crate::automata::ExprId, Error> {
         regex::compile(self.store, pattern, Dialect::Search, self.limits).map_err(|e| match e.kind() {
             crate::ErrorKind::Limit => e.at_pointer(pointer),
             _ => Error::unsupported(pointer, keyword, e.to_string()),
         })
     }
 
-    fn read_combination(
-        &mut self,
-        place: &Place<'a>,
-        keyword: &str,
-        value: &'a Value,
-        shape: &mut Shape,
-    ) -> Result<(), Error> {
-        let at = format!("{}/{keyword}", place.pointer);
-        let branches = value
-            .as_array()
-            .filter(|list| !list.is_empty())
-            .ok_or_else(|| Error::schema(&*at, format!("{keyword} must be a list of schemas")))?;
-        let mut shapes: Vec<Rc<Shape>> = Vec::new();
-        let mut demands: Vec<Demands> = Vec::new();
-        for (i, branch) in branches.iter().enumerate() {
-            let tail = format!("/{keyword}/{i}");
-            let branch_shape = self.subschema(place, branch, &tail)?;
-            if keyword == "allOf" {
-                *shape = self.meet(shape, &branch_shape, &place.pointer)?;
-            } else {
-                demands.push(self.sub(place, branch, &tail)?);
-                shapes.push(branch_shape);
-            }
-        }
-        if keyword == "allOf" {
-            return Ok(());
-        }
-        let overlapping = keyword == "oneOf" && self.overlapping.contains(&at);
-        if keyword == "oneOf" && !overlapping {
-            for (i, a) in demands.iter().enumerate() {
-                for b in &demands[..i] {
-                    self.exclusive.push((super::shape::both(a, b), at.clone()));
-                }
-            }
-        }
-        let others = if overlapping {
-            let each = shapes.iter().enumerate();
-            each.map(|(i, s)| self.complement(s, &format!("{at}/{i}"))).collect::<Result<Vec<_>, _>>()?
-        } else {
-            Vec::new()
-        };
-        let mut union = Shape::default();
-        for (i, branch) in shapes.iter().enumerate() {
-            let mut only = (**branch).clone();
-            for other in others.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, other)| other) {
-                only = self.meet(&only, other, &at)?;
-            }
-            union.join(only);
-        }
-        *shape = self.meet(shape, &union, &place.pointer)?;
-        Ok(())
-    }
-
-    /// `if` with its `then` and `else`: one of them holds with `if`, the other without it.
-    fn read_condition(&mut self, place: &Place<'a>, value: &'a Value, shape: &mut Shape) -> Result<(), Error> {
-        let map = keywords(place.schema);
-        let (Some(yes), no) = (map.map(|m| m.get("then")), map.and_then(|m| m.get("else"))) else { return Ok(()) };
-        if yes.is_none() && no.is_none() {
-            return Ok(());
-        }
-        let test = self.subschema(place, value, "/if")?;
-        let mut holds = (*test).clone();
-        let mut fails = self.complement(&test, &format!("{}/if", place.pointer))?;
-        if let Some(schema) = yes {
-            let then = self.subschema(place, schema, "/then")?;
-            holds = self.meet(&holds, &then, &place.pointer)?;
-        }
-        if let Some(schema) = no {
-            let otherwise = self.subschema(place, schema, "/else")?;
-            fails = self.meet(&fails, &otherwise, &place.pointer)?;
-        }
-        holds.join(fails);
-        *shape = self.meet(shape, &holds, &place.pointer)?;
-        Ok(())
-    }
-
-    /// A member that asks for others, or for a schema of the whole object.
-    fn read_dependents(
-        &mut self,
-        place: &Place<'a>,
-        keyword: &str,
-        value: &'a Value,
-        shape: &mut Shape,
-    ) -> Result<(), Error> {
-        let at = format!("{}/{keyword}", place.pointer);
-        let map = value.as_object().ok_or_else(|| Error::schema(&*at, format!("{keyword} must be an object")))?;
-        for (key, dependent) in map {
-            let key: Rc<str> = key.as_str().into();
-            let mut present = Shape { objects: vec![Objects::with(&key)], ..Shape::default() };
-            match dependent {
-                Value::Array(names) if keyword != "dependentSchemas" => {
-                    for name in names {
-                        let name = name.as_str().ok_or_else(|| Error::schema(&*at, "a key must be a string"))?;
-                        present.objects[0].required.insert(name.into());
-                    }
-                }
-                Value::Object(_) | Value::Bool(_) if keyword != "dependentRequired" => {
-                    let schema = self.subschema(place, dependent, &format!("/{keyword}/{}", escaped(&key)))?;
-                    present = self.meet(&present, &schema, &at)?;
-                }
-                _ => return Err(Error::schema(&*at, format!("{keyword} does not take {dependent}"))),
-            }
-            // Only objects are concerned.
-            let mut either = Shape { objects: vec![Objects::without(&key)], ..Shape::any(self.store) };
-            either.join(Shape { objects: present.objects, ..Shape::default() });
-            *shape = self.meet(shape, &either, &at)?;
-        }
-        Ok(())
-    }
-
     fn has_few_items(place: &Place<'a>) -> bool {
         keywords(place.schema).and_then(|m| m.get("maxItems")).and_then(Value::as_f64).is_some_and(|n| n <= 1.0)
-    }
-
-    fn read_members(
-        &mut self,
-        place: &Place<'a>,
-        keyword: &str,
-        value: &'a Value,
-        shape: &mut Shape,
-    ) -> Result<(), Error> {
-        let at = format!("{}/{keyword}", place.pointer);
-        let mut more = Objects::default();
-        match keyword {
-            "required" => {
-                if place.draft <= super::options::Draft::Draft4 && value.is_boolean() {
-                    return Ok(());
-                }
-                let names = value.as_array().ok_or_else(|| Error::schema(&*at, "required must be a list of keys"))?;
-                for name in names {
-                    let name = name.as_str().ok_or_else(|| Error::schema(&*at, "a required key must be a string"))?;
-                    more.required.insert(name.into());
-                }
-            }
-            "properties" | "patternProperties" => {
-                let map =
-                    value.as_object().ok_or_else(|| Error::schema(&*at, format!("{keyword} must be an object")))?;
-                for (name, schema) in map {
-                    let tail = format!("/{keyword}/{}", escaped(name));
-                    let demands = self.sub(place, schema, &tail)?;
-                    let keys = if keyword == "properties" {
-                        more.order.insert(name.as_str().into());
-                        Keys::Named(name.as_str().into())
-                    } else {
-                        Keys::Matching(self.pattern(name, &format!("{}{tail}", place.pointer), keyword)?)
-                    };
-                    more.members.push((keys, demands));
-                }
-            }
-            "additionalProperties" => {
-                let demands = self.sub(place, value, "/additionalProperties")?;
-                if demands.is_empty() {
-                    return Ok(());
-                }
-                let map = keywords(place.schema);
-                let named = |key: &str| map.and_then(|m| m.get(key)).and_then(Value::as_object);
-                let names: IndexSet<Rc<str>> =
-                    named("properties").into_iter().flat_map(|m| m.keys().map(|k| k.as_str().into())).collect();
-                let mut patterns = Vec::new();
-                for name in named("patternProperties").into_iter().flat_map(|m| m.keys()) {
-                    patterns.push(self.pattern(name, &at, "patternProperties")?);
-                }
-                more.members.push((Keys::Others(Rc::new(names), patterns.into()), demands));
-            }
-            _ => {
-                let demands = self.sub(place, value, "/propertyNames")?;
-                if demands.is_empty() {
-                    return Ok(());
-                }
-                more.names.push(demands);
-            }
-        }
-        let only = Shape { objects: vec![more], ..Shape::default() };
-        shape.objects = self.meet(shape, &only, &place.pointer)?.objects;
-        Ok(())
-    }
-
-    fn read_items(
-        &mut self,
-        place: &Place<'a>,
-        keyword: &str,
-        value: &'a Value,
-        shape: &mut Shape,
-    ) -> Result<(), Error> {
-        let at = format!("{}/{keyword}", place.pointer);
-        let map = keywords(place.schema);
-        let mut more = Arrays::default();
-        let tuple = |key: &str| map.and_then(|m| m.get(key)).and_then(Value::as_array);
-        match (keyword, value) {
-            ("prefixItems" | "items", Value::Array(schemas)) => {
-                for (i, schema) in schemas.iter().enumerate() {
-                    more.prefix.push(self.sub(place, schema, &format!("/{keyword}/{i}"))?);
-                }
-            }
-            ("prefixItems", _) => return Err(Error::schema(&*at, "prefixItems must be a list of schemas")),
-            ("items", _) => {
-                // The items after those that `prefixItems` describes.
-                let known = keywords::kind("prefixItems", place.draft) == Kind::Supported;
-                let skipped = tuple("prefixItems").filter(|_| known).map_or(0, Vec::len);
-                more.prefix = vec![Rc::new([]) as Demands; skipped];
-                more.rest = self.sub(place, value, "/items")?;
-            }
-            _ => {
-                // `additionalItems` says something only beside a list of items.
-                let Some(items) = tuple("items") else { return Ok(()) };
-                more.prefix = vec![Rc::new([]) as Demands; items.len()];
-                more.rest = self.sub(place, value, "/additionalItems")?;
-            }
-        }
-        let only = Shape { arrays: vec![more], ..Shape::default() };
-        shape.arrays = self.meet(shape, &only, &place.pointer)?.arrays;
-        Ok(())
-    }
-
-    // ---- instances -------------------------------------------------------------------------------------------
-
-    /// Whether a value satisfies some demands.
-    pub(super) fn admits(&mut self, demands: &Demands, value: &Value) -> Result<bool, Error> {
-        let shape = self.shape_of(demands)?;
-        Ok(match value {
-            Value::Null => shape.null,
-            Value::Bool(b) => {
-                if *b {
-                    shape.yes
-                } else {
-                    shape.no
-                }
-            }
-            Value::Number(n) => {
-                Decimal::parse(&n.to_string()).is_some_and(|n| shape.numbers.iter().any(|r| r.contains(&n)))
-            }
-            Value::String(s) => shape.strings.iter().any(|r| r.contains(self.store, s)),
-            Value::Array(_) => self.any_of(&shape.arrays, |me, a| me.admits_array(a, value))?,
-            Value::Object(_) => self.any_of(&shape.objects, |me, o| me.admits_object(o, value))?,
-        })
-    }
-
-    fn any_of<T>(
-        &mut self,
-        list: &[T],
-        mut test: impl FnMut(&mut Self, &T) -> Result<bool, Error>,
-    ) -> Result<bool, Error> {
-        for item in list {
-            if test(self, item)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    pub(super) fn admits_array(&mut self, arrays: &Arrays, value: &Value) -> Result<bool, Error> {
-        let Value::Array(items) = value else { return Ok(false) };
-        if !(arrays.lo..=arrays.hi).contains(&(items.len() as u32))
-            || arrays.exact.as_ref().is_some_and(|e| !same(e, value))
-        {
-            return Ok(false);
-        }
-        for (i, item) in items.iter().enumerate() {
-            if !self.admits(arrays.item(i), item)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    pub(super) fn admits_object(&mut self, objects: &Objects, value: &Value) -> Result<bool, Error> {
-        let Value::Object(map) = value else { return Ok(false) };
-        if !(objects.lo..=objects.hi).contains(&(map.len() as u32))
-            || objects.exact.as_ref().is_some_and(|e| !same(e, value))
-            || !objects.required.iter().all(|key| map.contains_key(&**key))
-        {
-            return Ok(false);
-        }
-        for (key, item) in map {
-            for names in &objects.names {
-                if !self.admits(names, &Value::String(key.clone()))? {
-                    return Ok(false);
-                }
-            }
-            if !self.admits(&objects.demands(self.store, key), item)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// What keys `propertyNames` leaves.
-    pub(super) fn key_texts(&mut self, names: &Demands) -> Result<Vec<Strings>, Error> {
-        Ok(self.shape_of(names)?.strings)
     }
 }

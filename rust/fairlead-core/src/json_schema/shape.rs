@@ -5,9 +5,9 @@
 
 use std::rc::Rc;
 
-use indexmap::IndexSet;
 use serde_json::Value;
 
+use super::composite::{Arrays, Objects};
 use crate::automata::{Bound, Decimal, ExprId, NumberRange, Store, UNBOUNDED};
 
 /// The schemas that a value position has to satisfy or not to satisfy, sorted; none: any value. A demand is twice the
@@ -25,7 +25,7 @@ pub(super) fn opposite(demand: u32) -> u32 {
     demand ^ 1
 }
 
-/// Both of two lists of demands.
+/// Both of two lists of demands; what contradicts itself is [`NEVER`].
 pub(super) fn both(a: &Demands, b: &Demands) -> Demands {
     if a.is_empty() || a == b {
         return b.clone();
@@ -33,10 +33,16 @@ pub(super) fn both(a: &Demands, b: &Demands) -> Demands {
     if b.is_empty() {
         return a.clone();
     }
-    let mut all: Vec<u32> = a.iter().chain(b.iter()).copied().collect();
+    let mut all: Vec<u32> = a.iter().chain(b.iter()).copied().filter(|&demand| demand != ALWAYS).collect();
     all.sort_unstable();
     all.dedup();
-    all.into()
+    let contradiction = all.last() == Some(&NEVER) || all.windows(2).any(|pair| pair[0] == opposite(pair[1]));
+    if contradiction { Rc::new([NEVER]) } else { all.into() }
+}
+
+/// The list of one demand.
+pub(super) fn only(demand: u32) -> Demands {
+    if demand == ALWAYS { Rc::new([]) } else { Rc::new([demand]) }
 }
 
 /// Numbers.
@@ -166,138 +172,6 @@ impl Strings {
     }
 }
 
-/// Arrays.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Arrays {
-    pub(super) prefix: Vec<Demands>,
-    pub(super) rest: Demands,
-    pub(super) lo: u32,
-    pub(super) hi: u32,
-    /// Exactly this one; the other fields are conditions on it still to be checked.
-    pub(super) exact: Option<Rc<Value>>,
-}
-
-impl Default for Arrays {
-    fn default() -> Self {
-        Self { prefix: Vec::new(), rest: Rc::new([]), lo: 0, hi: UNBOUNDED, exact: None }
-    }
-}
-
-impl Arrays {
-    pub(super) fn item(&self, index: usize) -> &Demands {
-        self.prefix.get(index).unwrap_or(&self.rest)
-    }
-
-    fn meet(&self, other: &Self) -> Option<Self> {
-        let exact = match (&self.exact, &other.exact) {
-            (Some(a), Some(b)) if !same(a, b) => return None,
-            (a, b) => a.clone().or_else(|| b.clone()),
-        };
-        let len = self.prefix.len().max(other.prefix.len());
-        let met = Self {
-            prefix: (0..len).map(|i| both(self.item(i), other.item(i))).collect(),
-            rest: both(&self.rest, &other.rest),
-            lo: self.lo.max(other.lo),
-            hi: self.hi.min(other.hi),
-            exact,
-        };
-        (met.lo <= met.hi).then_some(met)
-    }
-}
-
-/// Which keys a condition on members is about.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Keys {
-    /// This key.
-    Named(Rc<str>),
-    /// Keys that the pattern is found in.
-    Matching(ExprId),
-    /// All keys but these, and but those that one of the patterns is found in.
-    Others(Rc<IndexSet<Rc<str>>>, Rc<[ExprId]>),
-}
-
-/// Objects.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Objects {
-    /// Declared keys in their order.
-    pub(super) order: IndexSet<Rc<str>>,
-    pub(super) members: Vec<(Keys, Demands)>,
-    pub(super) required: IndexSet<Rc<str>>,
-    /// Conditions on all keys.
-    pub(super) names: Vec<Demands>,
-    pub(super) lo: u32,
-    pub(super) hi: u32,
-    /// Exactly this one; the other fields are conditions on it still to be checked.
-    pub(super) exact: Option<Rc<Value>>,
-}
-
-impl Default for Objects {
-    fn default() -> Self {
-        Self {
-            order: IndexSet::new(),
-            members: Vec::new(),
-            required: IndexSet::new(),
-            names: Vec::new(),
-            lo: 0,
-            hi: UNBOUNDED,
-            exact: None,
-        }
-    }
-}
-
-impl Objects {
-    /// Objects that have a member.
-    pub(super) fn with(key: &Rc<str>) -> Self {
-        let key = IndexSet::from([key.clone()]);
-        Self { order: key.clone(), required: key, ..Self::default() }
-    }
-
-    /// Objects that lack a member.
-    pub(super) fn without(key: &Rc<str>) -> Self {
-        Self { members: vec![(Keys::Named(key.clone()), Rc::new([NEVER]))], ..Self::default() }
-    }
-
-    /// Whether a condition is about a key.
-    pub(super) fn about(store: &Store, keys: &Keys, key: &str) -> bool {
-        let found = |pattern: &ExprId| store.matches(*pattern, key.as_bytes());
-        match keys {
-            Keys::Named(name) => **name == *key,
-            Keys::Matching(pattern) => found(pattern),
-            Keys::Others(names, patterns) => !names.contains(key) && !patterns.iter().any(found),
-        }
-    }
-
-    /// What the value of a key has to satisfy.
-    pub(super) fn demands(&self, store: &Store, key: &str) -> Demands {
-        let mine = self.members.iter().filter(|(keys, _)| Self::about(store, keys, key));
-        mine.fold(Rc::new([]) as Demands, |all, (_, demands)| both(&all, demands))
-    }
-
-    fn meet(&self, other: &Self) -> Option<Self> {
-        let exact = match (&self.exact, &other.exact) {
-            (Some(a), Some(b)) if !same(a, b) => return None,
-            (a, b) => a.clone().or_else(|| b.clone()),
-        };
-        let mut met = self.clone();
-        met.order.extend(other.order.iter().cloned());
-        met.required.extend(other.required.iter().cloned());
-        for member in &other.members {
-            if !met.members.contains(member) {
-                met.members.push(member.clone());
-            }
-        }
-        for names in &other.names {
-            if !met.names.contains(names) {
-                met.names.push(names.clone());
-            }
-        }
-        met.lo = self.lo.max(other.lo);
-        met.hi = self.hi.min(other.hi);
-        met.exact = exact;
-        (met.lo <= met.hi).then_some(met)
-    }
-}
-
 /// What a value may be: a union for each type.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Shape {
@@ -327,7 +201,7 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-fn add_new<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
+pub(super) fn add_new<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
     for item in more {
         // Repetitions do no harm; long lists, such as large enums, are not compared.
         if all.len() > 64 || !all.contains(&item) {
@@ -403,11 +277,12 @@ impl Shape {
             self.numbers.truncate(0);
             self.numbers.push(Numbers::default());
         }
-        if let Some(free) = self.arrays.iter().find(|a| **a == Arrays::default()).cloned() {
-            self.arrays = vec![free];
+        // Those that have looked at some of their parts are kept for `unevaluated*`.
+        if self.arrays.contains(&Arrays::default()) {
+            self.arrays.retain(|a| *a == Arrays::default() || !a.evaluated.is_nothing());
         }
-        if let Some(free) = self.objects.iter().find(|o| **o == Objects::default()).cloned() {
-            self.objects = vec![free];
+        if self.objects.contains(&Objects::default()) {
+            self.objects.retain(|o| *o == Objects::default() || !o.evaluated.is_nothing());
         }
     }
 

@@ -1,0 +1,111 @@
+//! Whether a value satisfies a schema: `const` and `enum` beside other keywords.
+
+use serde_json::Value;
+
+use super::composite::{Arrays, Objects};
+use super::read::Reader;
+use super::shape::{Demands, only, same};
+use crate::automata::{Decimal, ExprId, UNBOUNDED};
+use crate::error::Error;
+
+impl Reader<'_> {
+    /// Whether a value satisfies some demands.
+    pub(super) fn admits(&mut self, demands: &Demands, value: &Value) -> Result<bool, Error> {
+        let shape = self.shape_of(demands)?;
+        Ok(match value {
+            Value::Null => shape.null,
+            Value::Bool(b) => {
+                if *b {
+                    shape.yes
+                } else {
+                    shape.no
+                }
+            }
+            Value::Number(n) => {
+                Decimal::parse(&n.to_string()).is_some_and(|n| shape.numbers.iter().any(|r| r.contains(&n)))
+            }
+            Value::String(s) => shape.strings.iter().any(|r| r.contains(self.store, s)),
+            Value::Array(_) => self.any_of(&shape.arrays, |me, a| me.admits_array(a, value))?,
+            Value::Object(_) => self.any_of(&shape.objects, |me, o| me.admits_object(o, value))?,
+        })
+    }
+
+    fn any_of<T>(
+        &mut self,
+        list: &[T],
+        mut test: impl FnMut(&mut Self, &T) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        for item in list {
+            if test(self, item)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    pub(super) fn admits_array(&mut self, arrays: &Arrays, value: &Value) -> Result<bool, Error> {
+        let Value::Array(items) = value else { return Ok(false) };
+        if !(arrays.lo..=arrays.hi).contains(&(items.len() as u32))
+            || arrays.exact.as_ref().is_some_and(|e| !same(e, value))
+        {
+            return Ok(false);
+        }
+        for (i, item) in items.iter().enumerate() {
+            if !self.admits(arrays.item(i), item)? {
+                return Ok(false);
+            }
+        }
+        for count in &arrays.counts {
+            let mut matching = 0;
+            for item in items.iter().skip(count.from as usize) {
+                matching += u32::from(self.admits(&only(count.what), item)?);
+            }
+            if !(count.lo..=count.hi).contains(&matching) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn admits_object(&mut self, objects: &Objects, value: &Value) -> Result<bool, Error> {
+        let Value::Object(map) = value else { return Ok(false) };
+        if !(objects.lo..=objects.hi).contains(&(map.len() as u32))
+            || objects.exact.as_ref().is_some_and(|e| !same(e, value))
+            || !objects.required.iter().all(|key| map.contains_key(&**key))
+        {
+            return Ok(false);
+        }
+        for (key, item) in map {
+            for names in &objects.names {
+                if !self.admits(names, &Value::String(key.clone()))? {
+                    return Ok(false);
+                }
+            }
+            if !self.admits(&objects.demands(self.store, key), item)? {
+                return Ok(false);
+            }
+        }
+        for (keys, demand) in &objects.some {
+            let mine = map.iter().filter(|(key, _)| keys.has(self.store, key));
+            let mine: Vec<&Value> = mine.map(|(_, item)| item).collect();
+            if !self.any_of(&mine, |me, item| me.admits(&only(*demand), item))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The texts of the keys that `propertyNames` leaves.
+    pub(super) fn key_content(&mut self, names: &Demands) -> Result<ExprId, Error> {
+        let store = self.store;
+        let texts = self.shape_of(names)?.strings;
+        Ok(store.union(texts.iter().map(|t| match &t.exact {
+            Some(text) => store.literal(text.as_bytes()),
+            None if t.lo == 0 && t.hi == UNBOUNDED => t.content,
+            None => {
+                let any_char = store.char_class(&[('\0', char::MAX)]);
+                store.inter([t.content, store.repeat(any_char, t.lo, t.hi)])
+            }
+        })))
+    }
+}

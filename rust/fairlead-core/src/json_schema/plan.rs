@@ -1,0 +1,292 @@
+//! Arrays and objects ready to be emitted: which demands meet at each item and member, and what has to happen
+//! somewhere among them.
+
+use std::rc::Rc;
+
+use hashbrown::HashSet;
+use indexmap::IndexSet;
+
+use super::composite::{Arrays, Count, Keys, Objects};
+use super::read::Reader;
+use super::shape::{ALWAYS, Demands, both, only, opposite};
+use crate::automata::{ExprId, Kinds, Tally, UNBOUNDED, members_owed};
+use crate::error::Error;
+
+/// Up to so many possible undeclared keys are enumerated.
+const FEW_KEYS: usize = 128;
+/// Conditions on how many items match that may meet in one array: each doubles the ways to read an item.
+const MANY_COUNTS: usize = 6;
+/// Conditions that some member has to fulfil, in one object; and those with a schema, for one key.
+const MANY_OBLIGATIONS: usize = 8;
+const MANY_AT_A_KEY: usize = 4;
+/// Steps that one question about an array with counts may take.
+const MANY_STEPS: f64 = 20_000.0;
+
+/// An array ready to be emitted: for each item the demands, for each set of tallies that it may count for.
+#[derive(Debug)]
+pub(super) struct PlannedArray {
+    pub(super) prefix: Vec<Vec<(u16, Demands)>>,
+    pub(super) rest: Vec<(u16, Demands)>,
+    pub(super) total: Tally,
+    pub(super) tallies: Vec<Tally>,
+}
+
+impl PlannedArray {
+    pub(super) fn new(arrays: &Arrays) -> Result<Self, Error> {
+        if arrays.counts.len() > MANY_COUNTS {
+            let what = format!("more than {MANY_COUNTS} conditions on the number of matching items meet in one array");
+            return Err(Error::limit(what));
+        }
+        let listed = arrays.counts.iter().map(|c| c.from as usize).fold(arrays.prefix.len(), usize::max);
+        let at = |index: usize| choices(arrays, index);
+        let tallies: Vec<Tally> = arrays.counts.iter().map(|c| Tally { lo: c.lo, hi: c.hi }).collect();
+        let total = Tally { lo: arrays.lo, hi: arrays.hi };
+        let planned = Self { prefix: (0..listed).map(at).collect(), rest: at(listed), total, tallies };
+        if planned.kinds(&|_| true).cost(total, &planned.tallies) > MANY_STEPS && !planned.tallies.is_empty() {
+            return Err(Error::limit("the counts of matching items are too large in this combination"));
+        }
+        Ok(planned)
+    }
+
+    pub(super) fn demands(&self) -> impl Iterator<Item = &Demands> {
+        self.prefix.iter().chain([&self.rest]).flatten().map(|(_, demands)| demands)
+    }
+
+    fn kinds(&self, alive: &impl Fn(&Demands) -> bool) -> Kinds {
+        let of = |choices: &Vec<(u16, Demands)>| -> Vec<u16> {
+            choices.iter().filter(|(_, demands)| alive(demands)).map(|(kind, _)| *kind).collect()
+        };
+        Kinds { prefix: self.prefix.iter().map(of).collect(), rest: of(&self.rest) }
+    }
+
+    /// Whether there is such an array, where it is known which demands can be satisfied.
+    pub(super) fn alive(&self, alive: &impl Fn(&Demands) -> bool) -> bool {
+        self.total.lo <= self.total.hi && self.kinds(alive).completable(0, self.total, &self.tallies)
+    }
+}
+
+/// What the item at an index may be. Where only a least number is asked for, an item that matches need not count; where
+/// there is a greatest, what doesn't count must not match.
+fn choices(arrays: &Arrays, index: usize) -> Vec<(u16, Demands)> {
+    let mut out = vec![(0u16, arrays.item(index).clone())];
+    let counts = arrays.counts.iter().enumerate().filter(|(_, c)| c.from as usize <= index);
+    for (i, Count { what, hi, .. }) in counts {
+        let with = |demands: &Demands, demand: u32| both(demands, &only(demand));
+        let hits: Vec<_> = out.iter().map(|(kind, demands)| (kind | 1 << i, with(demands, *what))).collect();
+        if *hi != UNBOUNDED {
+            for (_, demands) in &mut out {
+                *demands = with(demands, opposite(*what));
+            }
+        }
+        out.extend(hits);
+    }
+    out
+}
+
+/// A member whose key is known.
+#[derive(Debug)]
+pub(super) struct PlannedMember {
+    pub(super) key: Rc<str>,
+    pub(super) demands: Demands,
+    pub(super) required: bool,
+    /// Demands that fulfil obligations of the object, one bit each.
+    pub(super) fulfils: Vec<(u16, Demands)>,
+}
+
+/// A kind of undeclared keys.
+#[derive(Debug)]
+pub(super) struct PlannedKind {
+    pub(super) content: ExprId,
+    pub(super) demands: Demands,
+    pub(super) fulfils: Vec<(u16, Demands)>,
+}
+
+/// An object ready to be emitted: its demands by key.
+#[derive(Debug)]
+pub(super) struct PlannedObject {
+    pub(super) declared: Vec<PlannedMember>,
+    /// How many of them the schema names; the others are all the undeclared keys that there can be.
+    pub(super) named: usize,
+    /// How many of them are in the schema's order.
+    pub(super) ordered: usize,
+    pub(super) undeclared: Vec<PlannedKind>,
+    pub(super) lo: u32,
+    pub(super) hi: u32,
+    /// How many obligations there are.
+    pub(super) obligations: u32,
+}
+
+/// The ways to fulfil some of an object's obligations with one member: those that ask for a key only are fulfilled
+/// anyway.
+fn fulfilments(demands: &Demands, owed: &[(usize, u32)]) -> Result<Vec<(u16, Demands)>, Error> {
+    let anyway: u16 = owed.iter().filter(|(_, demand)| *demand == ALWAYS).map(|(i, _)| 1u16 << i).sum();
+    let asked: Vec<_> = owed.iter().filter(|(_, demand)| *demand != ALWAYS).collect();
+    if asked.len() > MANY_AT_A_KEY {
+        let what = format!("more than {MANY_AT_A_KEY} conditions that some member has to fulfil meet at one key");
+        return Err(Error::limit(what));
+    }
+    let mut out = vec![(anyway, demands.clone())];
+    for (i, demand) in asked {
+        let more: Vec<_> = out.iter().map(|(of, d)| (of | 1 << i, both(d, &only(*demand)))).collect();
+        out.extend(more);
+    }
+    out.retain(|(of, _)| *of != 0);
+    Ok(out)
+}
+
+impl PlannedObject {
+    /// `None` if there is no such object.
+    pub(super) fn new(reader: &mut Reader<'_>, objects: &Objects) -> Result<Option<Self>, Error> {
+        let store = reader.store;
+        if objects.some.len() > MANY_OBLIGATIONS {
+            let what = format!("more than {MANY_OBLIGATIONS} conditions that some member has to fulfil meet");
+            return Err(Error::limit(what));
+        }
+        let named = objects.members.iter().filter_map(|(keys, _)| match keys {
+            Keys::Named(key) => Some(key),
+            _ => None,
+        });
+        let mut keys: IndexSet<Rc<str>> = objects.order.iter().chain(&objects.required).chain(named).cloned().collect();
+        // Keys that an exception names are to be told apart as well.
+        let all = objects.members.iter().map(|(keys, _)| keys).chain(objects.some.iter().map(|(keys, _)| keys));
+        for excepted in all {
+            if let Keys::Others(names, _) = excepted {
+                keys.extend(names.iter().cloned());
+            }
+        }
+        let mut names = Vec::new();
+        for demands in &objects.names {
+            names.push(reader.key_content(demands)?);
+        }
+        let admitted = |key: &str| names.iter().all(|content| store.matches(*content, key.as_bytes()));
+        let mut declared = Vec::new();
+        for key in &keys {
+            let required = objects.required.contains(key);
+            if admitted(key) {
+                let demands = objects.demands(store, key);
+                let owed = objects.some.iter().enumerate().filter(|(_, (keys, _))| keys.has(store, key));
+                let owed: Vec<_> = owed.map(|(i, (_, demand))| (i, *demand)).collect();
+                let fulfils = fulfilments(&demands, &owed)?;
+                declared.push(PlannedMember { key: key.clone(), demands, required, fulfils });
+            } else if required {
+                return Ok(None);
+            }
+        }
+        let named = declared.len();
+        let ordered = if reader.options.any_order { 0 } else { named };
+        let mut undeclared = Vec::new();
+        for kind in undeclared_kinds(reader, objects, &keys, &names)? {
+            // A few possible keys are as good as declared ones, and it is known when they run out.
+            match store.few_words(kind.content, FEW_KEYS) {
+                Some(words) => declared.extend(words.into_iter().map(|word| PlannedMember {
+                    key: String::from_utf8_lossy(&word).into(),
+                    demands: kind.demands.clone(),
+                    required: false,
+                    fulfils: kind.fulfils.clone(),
+                })),
+                None => undeclared.push(kind),
+            }
+        }
+        let (lo, hi) = (objects.lo, objects.hi);
+        if lo > 0 && !undeclared.is_empty() {
+            let needed = lo as usize;
+            let mut room = 0usize;
+            for kind in &undeclared {
+                let words = store.few_words(kind.content, needed);
+                room = room.saturating_add(words.map_or(usize::MAX, |words| words.len()));
+            }
+            if room < needed {
+                if room.saturating_add(declared.len()) < needed {
+                    return Ok(None);
+                }
+                let what = "minProperties near the number of keys that the patterns of keys admit is not supported";
+                return Err(Error::unsupported("", "minProperties", what));
+            }
+        }
+        let obligations = objects.some.len() as u32;
+        Ok(Some(Self { declared, named, ordered, undeclared, lo, hi, obligations }))
+    }
+
+    pub(super) fn demands(&self) -> impl Iterator<Item = &Demands> {
+        let declared = self.declared.iter().map(|m| (&m.demands, &m.fulfils));
+        let undeclared = self.undeclared.iter().map(|k| (&k.demands, &k.fulfils));
+        declared.chain(undeclared).flat_map(|(d, fulfils)| fulfils.iter().map(|(_, d)| d).chain([d]))
+    }
+
+    /// Whether there is such an object, where it is known which demands can be satisfied.
+    pub(super) fn alive(&self, alive: &impl Fn(&Demands) -> bool) -> bool {
+        let required = self.declared.iter().filter(|m| m.required);
+        let possible = self.declared.iter().filter(|m| alive(&m.demands)).count() as u32;
+        let free = self.undeclared.iter().any(|kind| alive(&kind.demands));
+        required.clone().all(|m| alive(&m.demands))
+            && required.count() as u32 <= self.hi
+            && (free || possible >= self.lo)
+            && self.can_fulfil(alive)
+    }
+
+    fn can_fulfil(&self, alive: &impl Fn(&Demands) -> bool) -> bool {
+        if self.obligations == 0 {
+            return true;
+        }
+        let ways = |fulfils: &[(u16, Demands)]| -> Vec<u16> {
+            fulfils.iter().filter(|(_, demands)| alive(demands)).map(|(of, _)| *of).collect()
+        };
+        let part = |required: bool| -> Vec<Vec<u16>> {
+            self.declared.iter().filter(|m| m.required == required).map(|m| ways(&m.fulfils)).collect()
+        };
+        let (required, optional) = (part(true), part(false));
+        let again: Vec<Vec<u16>> = self.undeclared.iter().map(|kind| ways(&kind.fulfils)).collect();
+        let owed = ((1u32 << self.obligations) - 1) as u16;
+        let more = members_owed(owed, &required, &optional, &again);
+        more.is_some_and(|more| (required.len() as u32).saturating_add(more) <= self.hi)
+    }
+}
+
+/// Undeclared keys, divided by which of the patterns they match.
+fn undeclared_kinds(
+    reader: &Reader<'_>,
+    objects: &Objects,
+    keys: &IndexSet<Rc<str>>,
+    names: &[ExprId],
+) -> Result<Vec<PlannedKind>, Error> {
+    let store = reader.store;
+    let mut patterns: IndexSet<ExprId> = IndexSet::new();
+    let about = objects.members.iter().map(|(keys, _)| keys).chain(objects.some.iter().map(|(keys, _)| keys));
+    for keys in about {
+        match keys {
+            Keys::Matching(pattern) => drop(patterns.insert(*pattern)),
+            Keys::Others(_, excluded) => patterns.extend(excluded.iter().copied()),
+            Keys::Named(_) => {}
+        }
+    }
+    if patterns.len() > 12 {
+        return Err(Error::limit("more than 12 patterns of keys meet in one object"));
+    }
+    let except = store.except(keys.iter().map(|k| k.as_bytes().into()));
+    let base: Vec<ExprId> = [store.any_text(), except].into_iter().chain(names.iter().copied()).collect();
+    let max_states = reader.limits.max_states;
+    let mut out = Vec::new();
+    for choice in 0u32..1 << patterns.len() {
+        let matched: HashSet<ExprId> =
+            patterns.iter().enumerate().filter(|(i, _)| choice >> i & 1 == 1).map(|(_, p)| *p).collect();
+        let parts = patterns.iter().map(|p| if matched.contains(p) { *p } else { store.not(*p) });
+        let content = store.inter(base.iter().copied().chain(parts));
+        match store.alive_within(content, max_states) {
+            Some(false) => continue,
+            Some(true) => {}
+            None => return Err(Error::limit("the patterns of keys take too many states to tell apart")),
+        }
+        let concerned = |about: &Keys| match about {
+            Keys::Named(_) => false,
+            Keys::Matching(pattern) => matched.contains(pattern),
+            Keys::Others(_, excluded) => !excluded.iter().any(|p| matched.contains(p)),
+        };
+        let mine = objects.members.iter().filter(|(keys, _)| concerned(keys));
+        let demands = mine.fold(Rc::new([]) as Demands, |all, (_, more)| both(&all, more));
+        let owed = objects.some.iter().enumerate().filter(|(_, (keys, _))| concerned(keys));
+        let owed: Vec<_> = owed.map(|(i, (_, demand))| (i, *demand)).collect();
+        let fulfils = fulfilments(&demands, &owed)?;
+        out.push(PlannedKind { content, demands, fulfils });
+    }
+    Ok(out)
+}
