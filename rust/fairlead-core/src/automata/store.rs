@@ -191,7 +191,9 @@ impl Store {
             ),
             Node::Not(e) => Flags::new(!of(e).nullable(), of(e).inherited() | Flags::BOOLEAN | Flags::BYTES),
             Node::Repeat { body, min, .. } => Flags::new(*min == 0 || of(body).nullable(), of(body).inherited()),
+            // Only members have tables with ranks, and their tails all call.
             Node::Call(_)
+            | Node::Ranked(..)
             | Node::Members(_)
             | Node::Value(..)
             | Node::Elements(_)
@@ -203,8 +205,6 @@ impl Store {
                 let nullable = table.ended(*slice).is_some_and(|tail| self.nullable(tail));
                 Flags::new(nullable, tails.iter().fold(0, |f, (_, tail)| f | of(tail).inherited()))
             }
-            // Only members have tables with ranks, and their tails all call.
-            Node::Ranked(..) => Flags::new(false, Flags::CALLS),
             Node::Except(slice) => Flags::new(self.table(slice.table).ended(*slice).is_none(), Flags::BYTES),
             Node::Number(n) => Flags::new(self.number_spec(n.spec).may_end(n), 0),
         }
