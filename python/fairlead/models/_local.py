@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,11 +28,13 @@ from fairlead.models._output import ByteDecoder, Output, StopFilter, TextDecoder
 from fairlead.models._reasoning import GatedGrammar, ReasoningFilter, check_reasoning, reasoning_state
 from fairlead.models._stream import StreamRun
 from fairlead.streaming import ChatMessageStreamDelta, ChatStream
+from fairlead.tools import ToolCallFilter, ToolSyntax, find_tool_syntax, named_tool_syntax
+from fairlead.tools._syntax import SPECIAL_CLOSE, SPECIAL_OPEN
 from fairlead.types import ReplyInfo, Timings, TokenUsage
 
 if TYPE_CHECKING:
     from fairlead._core import CompiledGrammar, GrammarMatcher
-    from fairlead.grammar import GrammarCompiler
+    from fairlead.grammar import Grammar, GrammarCompiler
     from fairlead.models._reasoning import GatedMatcher, State
     from fairlead.tokenizer import TokenizerInfo
 
@@ -70,6 +73,9 @@ class LocalRequest:
         tags: The tags of the reasoning, or None.
         reasoning: Where the output begins with respect to them.
         shown_tokens: Special tokens whose text the output has to show.
+        tools: The tools that may be called, in OpenAI's form.
+        tool_syntax: How the model writes calls.
+        must_call: The output is held to tool calls.
         mask_seconds: Backends add the time that masks took.
         cached_tokens: Backends say how many tokens of the prompt they didn't have to compute.
     """
@@ -85,6 +91,9 @@ class LocalRequest:
     reasoning: State | None = None
     tags: tuple[str, str] | None = None
     shown_tokens: dict[int, str] = field(default_factory=dict)
+    tools: list[dict[str, Any]] | None = None
+    tool_syntax: ToolSyntax | None = None
+    must_call: bool = False
     prompt_seconds: float = 0.0
     compile_seconds: float = 0.0
     mask_seconds: float = 0.0
@@ -139,11 +148,17 @@ class LocalModel(Model):
         apply_chat_template_kwargs: More arguments for the chat template: ``enable_thinking``, ``chat_template``, ...
         reasoning: The tags around a model's thoughts, for example ``("<think>", "</think>")``. The reasoning is then
             kept apart (``message.reasoning``), and a constraint begins behind the closing tag. Default None.
+        tool_syntax: How the model writes tool calls: one of ``fairlead.tools.TOOL_SYNTAXES`` or "json". Default: what
+            its chat template shows.
         **kwargs: As for Model.
     """
 
     _images: ClassVar[Literal["base64", "keep"]] = "keep"
-    _saved: ClassVar[dict[str, Any]] = {"apply_chat_template_kwargs": {}, "reasoning": None}
+    _saved: ClassVar[dict[str, Any]] = {
+        "apply_chat_template_kwargs": {},
+        "reasoning": None,
+        "tool_syntax": None,
+    }
     # How many prompts generate_batch hands to _run_batch at once; None: all.
     _batch_size: ClassVar[int | None] = 1
 
@@ -154,12 +169,16 @@ class LocalModel(Model):
         *args: Any,
         apply_chat_template_kwargs: dict[str, Any] | None = None,
         reasoning: Sequence[str] | None = None,
+        tool_syntax: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.apply_chat_template_kwargs = apply_chat_template_kwargs or {}
         self.reasoning = check_reasoning(reasoning)
+        self.tool_syntax = tool_syntax
+        self._tool_syntax = None if tool_syntax is None else named_tool_syntax(tool_syntax)
         self._compiler: GrammarCompiler | None = None
+        self._call_compiler: GrammarCompiler | None = None
         self._tokenizer_info: TokenizerInfo | TokenizerError | None = None
         self._engine_lock = threading.RLock()
         # Fast tokenizers raise "Already borrowed" when two threads change their settings at once.
@@ -296,14 +315,15 @@ class LocalModel(Model):
         begun = time.perf_counter()
         _check_stops(kwargs.get("stop_sequences"))
         max_new_tokens = self._max_new_tokens(kwargs)
-        # No tool_choice: it asks a provider for what only a constraint could enforce here.
+        # Agents that send tools may also want an answer without a call: only who asks for one is held to one.
         completion = self._prepare_completion_kwargs(messages, **{"tool_choice": None, **kwargs})
+        choice, parallel = completion.pop("tool_choice", None), completion.pop("parallel_tool_calls", True)
         stops = _check_stops(completion.pop("stop", None))
         constraint = resolve_constraint(completion.pop("response_format", None), completion.pop("grammar", None))
         stop_inside = bool(completion.pop("stop_inside_constraint", False))
         tags = check_reasoning(completion.pop("reasoning", self.reasoning))
-        tools = completion.pop("tools", None)
-        for name in ("max_new_tokens", "max_tokens", "tool_choice"):
+        tools = None if choice == "none" else completion.pop("tools", None)
+        for name in ("max_new_tokens", "max_tokens", "tools"):
             completion.pop(name, None)
         prompt = self._render(completion.pop("messages"), tools)
         context = self._context_length()
@@ -326,23 +346,84 @@ class LocalModel(Model):
             tail = self._decode(list(prompt.token_ids[-_TAIL_TOKENS:]), special=True)
             request.reasoning = reasoning_state(tail, tags)
             request.shown_tokens = self._special_ids(tags)
+        if tools:
+            request.tools = tools
+            request.tool_syntax = self._find_tool_syntax()
+            request.shown_tokens.update(self._special_ids(request.tool_syntax.special))
         rendered = time.perf_counter()
         request.prompt_seconds = rendered - begun
+        if tools and choice not in (None, "auto"):
+            if constraint is not None:
+                raise ConfigurationError("a required tool call leaves no room for response_format or grammar")
+            request.must_call = True
+            compiler, grammar = self._call_grammar(request, choice, parallel)
+            request.compiled = self._gated(request, compiler, compiler.compile_grammar(grammar))
+            request.compile_seconds = time.perf_counter() - rendered
         if constraint is not None and not self._enforces(constraint, completion):
             request.grammar = self.grammar_compiler.compile_grammar(constraint.make_grammar())
-            request.compiled = self._gated(request, request.grammar)
+            request.compiled = self._gated(request, self.grammar_compiler, request.grammar)
             request.compile_seconds = time.perf_counter() - rendered
         return request
 
-    def _gated(self, request: LocalRequest, grammar: CompiledGrammar) -> CompiledGrammar | GatedGrammar:
+    def _find_tool_syntax(self) -> ToolSyntax:
+        """How this model writes tool calls: as it was told, or as its chat template does."""
+        if self._tool_syntax is None:
+            template = self.apply_chat_template_kwargs.get("chat_template") or self.tokenizer.chat_template
+            if isinstance(template, Mapping):
+                template = template.get("tool_use") or template.get("default")
+            self._tool_syntax = find_tool_syntax(template) or named_tool_syntax("json")
+            if self._tool_syntax.name == "json":
+                warnings.warn(
+                    f"the chat template of {self.model_id} is of no family whose tool calls are known; plain JSON "
+                    "objects with name and arguments are read. tool_syntax= names another way",
+                    stacklevel=4,
+                )
+        return self._tool_syntax
+
+    def _call_grammar(self, request: LocalRequest, choice: Any, parallel: bool) -> tuple[GrammarCompiler, Grammar]:
+        """The grammar of the tool calls that ``tool_choice`` asks for, and the compiler for it."""
+        from fairlead.grammar import GrammarCompiler
+        from fairlead.tokenizer import TokenizerInfo
+
+        only = None
+        if isinstance(choice, Mapping):
+            only = choice.get("function", choice).get("name")
+        if only is None and choice not in ("required", "any"):
+            raise ConfigurationError(
+                'tool_choice is "auto", "none", "required" or {"type": "function", "function": {"name": ...}}, '
+                f"not {choice!r}"
+            )
+        syntax = request.tool_syntax
+        assert syntax is not None and request.tools is not None
+        special = self._special_ids(syntax.special)
+        grammar = syntax.grammar(request.tools, only=only, parallel=parallel, special=list(special.values()))
+        with self._engine_lock:
+            if not special:
+                return self.grammar_compiler, grammar
+            if self._call_compiler is None:
+                info = self.tokenizer_info
+                if info is None:
+                    return self.grammar_compiler, grammar  # raises
+                # Nothing else may spell what stands for a special token.
+                marks = (SPECIAL_OPEN.encode(), SPECIAL_CLOSE.encode())
+                tokens: list[bytes | str | None] = [
+                    None if text is not None and any(mark in text for mark in marks) else text
+                    for text in info.decoded_vocab
+                ]
+                for token, text in special.items():
+                    tokens[token] = f"{SPECIAL_OPEN}{text}{SPECIAL_CLOSE}".encode()
+                self._call_compiler = GrammarCompiler(TokenizerInfo(tokens, stop_token_ids=info.stop_token_ids))
+            return self._call_compiler, grammar
+
+    def _gated(
+        self, request: LocalRequest, compiler: GrammarCompiler, grammar: CompiledGrammar
+    ) -> CompiledGrammar | GatedGrammar:
         tags = request.tags
         if tags is None or request.reasoning == "answer":
             return grammar
         # The model has to think first: without a closing tag nothing would be enforced.
         request.reasoning = "inside"
-        info = self.tokenizer_info
-        assert info is not None
-        return GatedGrammar(grammar, info, tags[1], self._special_ids(tags[1:]))
+        return GatedGrammar(grammar, compiler.tokenizer_info, tags[1], self._special_ids(tags[1:]))
 
     def _max_new_tokens(self, kwargs: Mapping[str, Any]) -> int:
         # Unlike every other argument, a call's limit wins over the constructor's: that one always has a default.
@@ -358,7 +439,9 @@ class LocalModel(Model):
 
     def _new_output(self, request: LocalRequest, emit: Callable[[ChatMessageStreamDelta], None]) -> Output:
         inside = request.stop_inside_constraint or request.grammar is None
-        stops = StopFilter(request.stop_sequences, None if inside else request.sentence_check())
+        # A call that must be made is over when its grammar says so.
+        sequences = () if request.must_call and not request.stop_inside_constraint else request.stop_sequences
+        stops = StopFilter(sequences, None if inside else request.sentence_check())
         info = self.tokenizer_info
         decoder = TextDecoder(self._decode) if info is None else ByteDecoder(info, request.shown_tokens)
         ends = set(self._end_tokens(request.options))
@@ -369,7 +452,8 @@ class LocalModel(Model):
         if request.reasoning is not None and request.tags is not None:
             strip = not isinstance(request.compiled, GatedGrammar) or request.compiled.strips
             reasoning = ReasoningFilter(request.tags, request.reasoning, strip=strip)
-        return Output(decoder, stops, emit, ends, reasoning=reasoning)
+        calls = None if request.tool_syntax is None else ToolCallFilter(request.tool_syntax, request.tools or ())
+        return Output(decoder, stops, emit, ends, reasoning=reasoning, tool_calls=calls)
 
     @contextmanager
     def _typed_errors(self) -> Iterator[None]:
@@ -411,6 +495,8 @@ class LocalModel(Model):
         )
 
     def _is_complete(self, request: LocalRequest, output: Output, text: str) -> bool:
+        if request.must_call:
+            return output.ended_turn
         if not output.answering:
             return request.constraint is None
         if request.constraint is not None and request.grammar is None:
@@ -449,9 +535,12 @@ class LocalModel(Model):
                 ``stop_inside_constraint=True``. Reasoning is never ended by one.
             response_format: Holds the output to a JSON Schema: OpenAI's dictionary, the schema itself, or a pydantic
                 class (then ``message.parsed`` is an instance).
-            tools_to_call_from: Tools for the chat template.
-            **kwargs: ``grammar`` (a regex, a Grammar), ``max_new_tokens`` or ``max_tokens``, ``reasoning``, and the
-                framework's own options.
+            tools_to_call_from: Tools for the chat template. Calls of them are taken out of the answer
+                (``message.tool_calls``), as the model's family writes them.
+            **kwargs: ``grammar`` (a regex, a Grammar), ``max_new_tokens`` or ``max_tokens``, ``reasoning``,
+                ``tool_choice`` ("auto", the default; "none"; "required" or one tool in OpenAI's form, which hold the
+                output to calls with valid arguments), ``parallel_tool_calls`` (default True), and the framework's own
+                options.
 
         Returns:
             A message with ``finish_reason``, ``timings`` and ``parsed``, the caller's to change.
@@ -602,7 +691,7 @@ class LocalModel(Model):
             if self._closed:
                 return
             self._closed = True
-            self._compiler = None
+            self._compiler = self._call_compiler = None
         self._release()
 
     def __enter__(self) -> Self:

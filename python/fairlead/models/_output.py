@@ -6,7 +6,7 @@ import codecs
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fairlead._core import StopSequenceMatcher
 from fairlead.streaming import ChatMessageStreamDelta, new_delta
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fairlead.models._reasoning import ReasoningFilter
     from fairlead.streaming import ChatMessageToolCallStreamDelta
     from fairlead.tokenizer import TokenizerInfo
+    from fairlead.tools import ToolCallFilter
 
 __all__ = ["ByteDecoder", "Output", "StopFilter", "TextDecoder"]
 
@@ -183,7 +184,7 @@ class Output:
         end_tokens: Collection[int],
         *,
         reasoning: ReasoningFilter | None = None,
-        tool_calls: Any = None,
+        tool_calls: ToolCallFilter | None = None,
     ) -> None:
         self._decoder = decoder
         self._stop_filter = stop_filter
