@@ -220,9 +220,46 @@ def bench_constraint(folder: str, size: str, args: Any, console: Console) -> Non
     console.print(table)
 
 
+LONG_KEYS = {
+    "type": "object",
+    "properties": {
+        "name_of_the_harbour_master": {"type": "string", "maxLength": 20},
+        "number_of_berths_that_are_free_tonight": {"type": "integer", "minimum": 0, "maximum": 40},
+        "is_the_pilot_on_duty_after_midnight": {"type": "boolean"},
+        "flag_of_the_largest_vessel_in_the_harbour": {"enum": ["NO", "DK", "SE"]},
+        "length_of_the_largest_vessel_in_metres": {"type": "number", "minimum": 0, "maximum": 400},
+    },
+    "additionalProperties": False,
+}
+LONG_KEYS["required"] = list(LONG_KEYS["properties"])
+
+
+def bench_jump(folder: str, size: str, args: Any, console: Console) -> None:
+    model = TransformersModel(folder, device_map="cpu", prefix_cache_bytes=0)
+    table = Table(title=f"jump-forward, {size} model, a schema with long keys")
+    for column in ("", "tokens", "forward passes", "s"):
+        table.add_column(column, justify="right")
+    rows, texts = [], []
+    prompt = [{"role": "user", "content": PROSE}]
+    for name, how in (("one token a pass", "mask"), ("jump-forward", True)):
+        model.generate(prompt, response_format=LONG_KEYS, jump_forward=how)
+        with Passes(model.model) as passes:
+            started = time.thread_time()
+            reply = model.generate(prompt, response_format=LONG_KEYS, jump_forward=how)
+            rows.append((passes.passes, time.thread_time() - started))
+        texts.append(reply.content)
+        table.add_row(name, str(reply.token_usage.output_tokens), str(passes.passes), f"{rows[-1][1]:.2f}")
+    assert texts[0] == texts[1], "the outputs differ"
+    (a, slow), (b, fast) = rows
+    table.add_row("ratio", "", f"{a / b:.2f}x fewer", f"{fast / slow:.3f}")
+    console.print(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["loop", "constraint"], choices=["loop", "constraint", "jump"])
+    parser.add_argument(
+        "what", nargs="*", default=["loop", "constraint", "jump"], choices=["loop", "constraint", "jump"]
+    )
     parser.add_argument("--models", default="tiny,mid")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--start", type=int, default=2000)

@@ -9,7 +9,15 @@ from typing import Any
 from fairlead._core import content_hash
 from fairlead.models._prefix import PrefixCache
 
-__all__ = ["default_limit", "image_key", "inputs_behind", "new_cache", "prefix_cache_of", "states_of"]
+__all__ = [
+    "default_limit",
+    "image_key",
+    "inputs_behind",
+    "keeps_positions",
+    "new_cache",
+    "prefix_cache_of",
+    "states_of",
+]
 
 # Buffers grow by this share and at least by so many tokens, so that a step rarely copies what is there.
 _GROWTH = 8
@@ -133,8 +141,7 @@ def prefix_cache_of(model: Any, limit_bytes: int) -> PrefixCache[Any] | None:
     supported = getattr(model, "_supports_default_dynamic_cache", lambda: True)()
     if limit_bytes <= 0 or not supported or getattr(model.config, "is_encoder_decoder", False):
         return None
-    # Where positions of images depend on a number that the model remembers from its last call.
-    if any(hasattr(module, "rope_deltas") for module in model.modules()):
+    if keeps_positions(model):
         return None
     try:
         plain = _is_growing(new_cache(model))
@@ -142,6 +149,11 @@ def prefix_cache_of(model: Any, limit_bytes: int) -> PrefixCache[Any] | None:
         # A model with a cache class of its own.
         return None
     return PrefixCache(limit_bytes, size=_nbytes, crop=_crop if plain else None, copy=_copy if plain else None)
+
+
+def keeps_positions(model: Any) -> bool:
+    """Whether positions depend on a number that the model remembers from its last call, as with pictures in Qwen-VL."""
+    return any(hasattr(module, "rope_deltas") for module in model.modules())
 
 
 def default_limit(model: Any) -> int:

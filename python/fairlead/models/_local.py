@@ -76,6 +76,7 @@ class LocalRequest:
         tools: The tools that may be called, in OpenAI's form.
         tool_syntax: How the model writes calls.
         must_call: The output is held to tool calls.
+        jump_forward: "jump" to append what the constraint forces at once; "mask" for the same masks, token by token.
         mask_seconds: Backends add the time that masks took.
         cached_tokens: Backends say how many tokens of the prompt they didn't have to compute.
     """
@@ -94,6 +95,7 @@ class LocalRequest:
     tools: list[dict[str, Any]] | None = None
     tool_syntax: ToolSyntax | None = None
     must_call: bool = False
+    jump_forward: Literal["jump", "mask"] | None = None
     prompt_seconds: float = 0.0
     compile_seconds: float = 0.0
     mask_seconds: float = 0.0
@@ -161,6 +163,8 @@ class LocalModel(Model):
     }
     # How many prompts generate_batch hands to _run_batch at once; None: all.
     _batch_size: ClassVar[int | None] = 1
+    # Whether the backend can append what a constraint forces.
+    _jumps: ClassVar[bool] = False
 
     tokenizer: Any
 
@@ -321,6 +325,9 @@ class LocalModel(Model):
         stops = _check_stops(completion.pop("stop", None))
         constraint = resolve_constraint(completion.pop("response_format", None), completion.pop("grammar", None))
         stop_inside = bool(completion.pop("stop_inside_constraint", False))
+        jump = completion.pop("jump_forward", None) or None
+        if jump not in (None, True, "mask") or (jump and not self._jumps):
+            raise ConfigurationError(f"{type(self).__name__} has no jump_forward={jump!r}")
         tags = check_reasoning(completion.pop("reasoning", self.reasoning))
         tools = None if choice == "none" else completion.pop("tools", None)
         for name in ("max_new_tokens", "max_tokens", "tools"):
@@ -341,6 +348,7 @@ class LocalModel(Model):
             stop_inside_constraint=stop_inside,
             constraint=constraint,
             tags=tags,
+            jump_forward="jump" if jump is True else jump,
         )
         if tags is not None:
             tail = self._decode(list(prompt.token_ids[-_TAIL_TOKENS:]), special=True)

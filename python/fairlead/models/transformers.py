@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from fairlead._optional import require
 from fairlead.errors import ConfigurationError, MessageError
 from fairlead.images import load_image
-from fairlead.models._kv_cache import default_limit, image_key, inputs_behind, new_cache, prefix_cache_of, states_of
+from fairlead.models._jump import CanonicalSpans, JumpProcessor, jump_forward_loop
+from fairlead.models._kv_cache import (
+    default_limit,
+    image_key,
+    inputs_behind,
+    keeps_positions,
+    new_cache,
+    prefix_cache_of,
+    states_of,
+)
 from fairlead.models._local import LocalModel, LocalRequest, Prompt
 from fairlead.models._output import Output
 
@@ -53,6 +62,9 @@ class TransformersModel(LocalModel):
         prefix_cache_bytes: How much to keep of what was computed for earlier prompts, so that a prompt which begins
             like one of them is read from where they part. 0 keeps nothing. Default: 2 GiB, on a GPU up to 4 GiB and
             an eighth of its memory. Batches, beams and models without a cache that can be kept don't use it.
+        jump_forward: Write what a constraint forces without a forward pass for each token; a call may say otherwise.
+            In such spans only the tokenizer's own spelling is allowed. For one prompt at a time; batches and beams go
+            without. Default False.
         reasoning: The tags around a model's thoughts, for example ``("<think>", "</think>")``; see LocalModel.
         **kwargs: Sent to ``generate`` of Transformers with every call; ``device`` and ``dtype`` are other names for
             ``device_map`` and ``torch_dtype``.
@@ -68,6 +80,7 @@ class TransformersModel(LocalModel):
     """
 
     _batch_size: ClassVar[int | None] = 16
+    _jumps: ClassVar[bool] = True
     _saved: ClassVar[dict[str, Any]] = {
         "device_map": None,
         "torch_dtype": None,
@@ -148,6 +161,7 @@ class TransformersModel(LocalModel):
             raise ConfigurationError(f"prefix_cache_bytes is a number of bytes, not {prefix_cache_bytes!r}")
         self.prefix_cache_bytes = self._prefix_limit = prefix_cache_bytes
         self._prefix: PrefixCache[Any] | None = None
+        self._spans: CanonicalSpans | None = None
         self._forward_names = frozenset(inspect.signature(model.forward).parameters)
         kwargs.setdefault("flatten_messages_as_text", not self._is_vlm)
         super().__init__(**kwargs)
@@ -199,27 +213,40 @@ class TransformersModel(LocalModel):
         return Prompt(tensors, inputs["input_ids"][0].tolist())
 
     def _run(self, request: LocalRequest, output: Output) -> None:
-        held = self._held_states(request)
-        if held is None:
+        if self._brings_cache(request):
             self._run_rows([request], [output])
             return
-        store, key = held
-        cache, length = store.take(key)
+        found = self._find_states(request)
+        jump = self._jump(request)
+        if found is None and jump is None:
+            self._run_rows([request], [output])
+            return
+        inputs = request.prompt.inputs
+        cache = None
+        if found is not None:
+            store, key = found
+            cache, request.cached_tokens = store.take(key)
+            inputs = inputs_behind(inputs, key, request.cached_tokens)
         cache = new_cache(self.model) if cache is None else cache
-        request.cached_tokens = length
-        inputs = inputs_behind(request.prompt.inputs, key, length)
         # Whoever fails keeps nothing: the layers may have stopped at different lengths.
-        ids = self._run_rows([request], [output], {**inputs, "past_key_values": cache})
-        written = ids[0, len(key) :].tolist()
-        store.give((key + written)[: states_of(cache)], len(key), cache)
+        ids = self._run_rows([request], [output], {**inputs, "past_key_values": cache}, jump)
+        if found is not None:
+            written = ids[0, len(key) :].tolist()
+            store.give((key + written)[: states_of(cache)], len(key), cache)
 
-    def _held_states(self, request: LocalRequest) -> tuple[PrefixCache[Any], list[int]] | None:
-        """The store, and the key of a prompt in it; None if its states can't be kept."""
+    def _brings_cache(self, request: LocalRequest) -> bool:
+        """Whether a request uses a cache in a way that leaves no plain prefix behind."""
         config = self.model.generation_config
-        if not _OWN_CACHE.isdisjoint(request.options) or _several(request.options) or _several(vars(config)):
-            return None
-        if config.cache_implementation is not None or not request.options.get("use_cache", config.use_cache):
-            return None
+        return (
+            not _OWN_CACHE.isdisjoint(request.options)
+            or _several(request.options)
+            or _several(vars(config))
+            or config.cache_implementation is not None
+            or not request.options.get("use_cache", config.use_cache)
+        )
+
+    def _find_states(self, request: LocalRequest) -> tuple[PrefixCache[Any], list[int]] | None:
+        """The store, and the key of a prompt in it; None if its states can't be kept."""
         with self._engine_lock:
             if self._prefix is None and self._prefix_limit != 0:
                 limit = default_limit(self.model) if self._prefix_limit is None else self._prefix_limit
@@ -232,6 +259,26 @@ class TransformersModel(LocalModel):
         key = image_key(request.prompt.inputs, list(request.prompt.token_ids), image_token)
         return None if key is None else (store, key)
 
+    def _jump(self, request: LocalRequest) -> JumpProcessor | None:
+        """What follows a grammar and jumps over what it forces, if that is asked for and can be done."""
+        if not request.jump_forward or request.compiled is None:
+            return None
+        if set(request.prompt.inputs) - {"input_ids", "attention_mask", "pixel_values"} or keeps_positions(self.model):
+            raise ConfigurationError(
+                f"{self.model_id} can't jump forward: its inputs are more than tokens and pictures"
+            )
+        with self._engine_lock:
+            if self._spans is None:
+                info = self.tokenizer_info
+                assert info is not None
+                self._spans = CanonicalSpans(self._encode, info.decoded_vocab)
+        return JumpProcessor(request.new_matcher(), self._spans, request.prompt_tokens)
+
+    def _encode(self, text: str) -> list[int]:
+        with self._tokenizer_lock:
+            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+            return ids
+
     def clear_prefix_cache(self) -> None:
         """Forget what was computed for earlier prompts. To be called when the weights have changed."""
         with self._engine_lock:
@@ -239,7 +286,11 @@ class TransformersModel(LocalModel):
                 self._prefix.clear()
 
     def _run_rows(
-        self, requests: Sequence[LocalRequest], outputs: Sequence[Output], prompt: dict[str, Any] | None = None
+        self,
+        requests: Sequence[LocalRequest],
+        outputs: Sequence[Output],
+        prompt: dict[str, Any] | None = None,
+        jump: JumpProcessor | None = None,
     ) -> Any:
         """Run requests of equal options as one batch; returns the ids of prompts and answers."""
         options = _sampling(requests[0].options)
@@ -257,8 +308,12 @@ class TransformersModel(LocalModel):
         watch = _Watch(outputs, width, read=not several)
         criteria = [watch, *(options.pop("stopping_criteria", None) or ())]
         processors = list(options.pop("logits_processor", None) or ())
-        constraint: Any = None
-        if any(request.compiled is not None for request in requests):
+        constraint: Any = jump
+        if jump is not None:
+            processors.append(jump)
+            if requests[0].jump_forward == "jump":
+                options["custom_generate"] = jump_forward_loop(jump)
+        elif any(request.compiled is not None for request in requests):
             from fairlead.logits_processor import LogitsProcessor
 
             constraint = LogitsProcessor([cast(Any, request.compiled) for request in requests])
