@@ -150,7 +150,7 @@ impl Compiler {
     pub fn new(vocabulary: Arc<Vocabulary>, options: CompilerOptions) -> Self {
         let shared = Arc::new(Shared::new(vocabulary, options.cache_limit_bytes, options.uncached));
         // What every grammar with strings needs first, once per vocabulary.
-        shared.space().text();
+        shared.warm_up();
         Self { shared, options, known: Mutex::default() }
     }
 

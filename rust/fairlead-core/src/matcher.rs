@@ -197,11 +197,11 @@ impl GrammarMatcher {
     fn keys_ran_out(&self, top: Top, at: usize) -> bool {
         let store = &self.space.store;
         let Node::Text(state) = store.node(top.frame) else { return false };
-        if !store.is_scarce(top.frame) {
-            return false;
-        }
         let (owners, based) = self.stack.under(top.link);
         if based || owners.is_empty() || owners.iter().any(|o| o.extra == 0 || !store.marks_key(o.frame)) {
+            return false;
+        }
+        if !store.is_scarce(top.frame) {
             return false;
         }
         let text = &self.text[..at];
@@ -469,7 +469,12 @@ impl GrammarMatcher {
         }
         // Outside of keys a token has to open one to write one.
         let text = space.text();
-        let mut suspects = if self.writes_key() { text.awkward.clone() } else { text.opening.clone() };
+        let mut suspects = if self.writes_key() {
+            text.awkward.clone()
+        } else {
+            let may_write = |token: &&u32| self.may_write_seen(space.vocab.bytes(**token).unwrap_or_default());
+            text.opening.iter().filter(may_write).copied().collect()
+        };
         let begun = self.key_begun().unwrap_or_default();
         let prefix = decoded(&begun);
         let trie = &space.vocab.trie;
@@ -482,6 +487,12 @@ impl GrammarMatcher {
             }
         }
         self.clear_refused(&suspects, row);
+    }
+
+    /// Whether the text after a token's last quote may be the beginning of a key that some object has.
+    fn may_write_seen(&self, token: &[u8]) -> bool {
+        let begun = token.rsplit(|&b| b == b'"').next().unwrap_or_default();
+        begun.contains(&b'\\') || begun.is_empty() || self.seen.iter().any(|seen| seen.key.starts_with(begun))
     }
 
     /// Whether an undeclared key is being written.

@@ -79,8 +79,11 @@ impl Store {
     pub(crate) fn is_scarce(&self, text: ExprId) -> bool {
         match self.node(text) {
             Node::Text(state) => {
-                let free = state.hi == UNBOUNDED && self.has_plenty(state.content);
-                !free && !self.takes_any_prefix(state.content)
+                if self.takes_any_prefix(state.content) {
+                    return false;
+                }
+                let plenty = || *self.plenty.pin().get_or_insert_with(state.content, || self.has_plenty(state.content));
+                state.hi != UNBOUNDED || !plenty()
             }
             _ => false,
         }
@@ -125,11 +128,6 @@ impl Store {
     pub(crate) fn entries_of(&self, slice: Slice) -> Vec<&[u8]> {
         let entries = &self.table(slice.table).entries[slice.lo as usize..slice.hi as usize];
         entries.iter().map(|(text, _)| &text[slice.depth as usize..]).collect()
-    }
-
-    /// Whether a text is the rest of a literal of a slice.
-    pub(crate) fn is_entry(&self, slice: Slice, text: &[u8]) -> bool {
-        self.entries_of(slice).binary_search(&text).is_ok()
     }
 
     fn text_bulk(&self, state: &TextState) -> Option<Bulk> {

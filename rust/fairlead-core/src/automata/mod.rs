@@ -7,6 +7,7 @@ mod elements;
 mod expr;
 mod frame;
 mod lengths;
+mod loosen;
 mod members;
 mod number;
 mod row;

@@ -1,6 +1,5 @@
 //! Derivatives: where each byte leads, computed for all bytes at once and remembered.
 
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use super::expr::{ExprId, Node, UNBOUNDED, one_less};
@@ -14,11 +13,10 @@ pub(crate) struct Edge<T> {
     pub(crate) to: T,
 }
 
-/// A partial map from bytes, as sorted ranges; a table is made for the maps with many ranges.
+/// A partial map from bytes, as sorted ranges.
 #[derive(Debug)]
 pub(crate) struct ByteMap<T> {
     pub(crate) edges: Box<[Edge<T>]>,
-    table: OnceLock<Box<[Option<T>; 256]>>,
 }
 
 /// The derivatives of an expression by each byte; dead bytes have no edge.
@@ -34,24 +32,14 @@ impl<T: Copy + PartialEq> ByteMap<T> {
                 _ => merged.push(edge),
             }
         }
-        Self { edges: merged.into(), table: OnceLock::new() }
+        Self { edges: merged.into() }
     }
 
     /// Where `b` leads.
     #[inline]
     pub(crate) fn get(&self, b: u8) -> Option<T> {
-        if self.edges.len() <= 4 {
-            return self.edges.iter().find(|e| e.lo <= b && b <= e.hi).map(|e| e.to);
-        }
-        self.table.get_or_init(|| {
-            let mut table = Box::new([None; 256]);
-            for edge in &self.edges {
-                for b in edge.lo..=edge.hi {
-                    table[usize::from(b)] = Some(edge.to);
-                }
-            }
-            table
-        })[usize::from(b)]
+        let at = self.edges.partition_point(|e| e.hi < b);
+        self.edges.get(at).filter(|e| e.lo <= b).map(|e| e.to)
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Store {
     rules: boxcar::Vec<Rule>,
     rule_of: papaya::HashMap<ExprId, RuleId>,
     names: papaya::HashMap<String, RuleId>,
+    /// Whether an expression has more words than are ever used.
+    pub(crate) plenty: papaya::HashMap<ExprId, bool>,
     /// The table of the declared keys of members that come in order.
     pub(crate) key_tables: papaya::HashMap<u32, Slice>,
     pub(crate) known_lengths: papaya::HashMap<ExprId, Option<super::lengths::Lengths>>,
@@ -99,6 +101,7 @@ impl Store {
             rules: boxcar::Vec::new(),
             rule_of: papaya::HashMap::new(),
             names: papaya::HashMap::new(),
+            plenty: papaya::HashMap::new(),
             key_tables: papaya::HashMap::new(),
             known_lengths: papaya::HashMap::new(),
             moves: boxcar::Vec::new(),

@@ -1,7 +1,7 @@
 //! JSON strings: an automaton over the decoded text, seen through JSON's escapes.
 
-use super::expr::{ExprId, Node, UNBOUNDED, one_less};
-use super::row::Edge;
+use super::expr::{ExprId, Node, Slice, UNBOUNDED, one_less};
+use super::row::{Edge, overlay};
 use super::store::{EMPTY, EPS, Store};
 
 /// Where in the spelling of a character a string stands.
@@ -148,9 +148,36 @@ impl Store {
         }
     }
 
+    /// The derivatives of any text but the rest of some literals: those of any text, but for the literals' next bytes.
+    fn derive_all_but(&self, slice: Slice, state: &TextState) -> Option<Vec<Edge<ExprId>>> {
+        let branches = self.table(slice.table).branches(slice);
+        if state.lo > 0 || state.hi != UNBOUNDED || !self.writes_all() || branches.iter().any(|&(b, _)| b >= 0x80) {
+            return None;
+        }
+        let spelled = |content, spelling| self.intern(Node::Text(TextState { content, spelling, ..*state }));
+        let but = |part: Slice| spelled(self.inter([self.any, self.intern(Node::Except(part))]), Spelling::Raw);
+        let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
+        let branches = branches.into_iter().filter(|&(b, _)| plain(b));
+        let branches: Vec<_> = branches.map(|(b, part)| Edge { lo: b, hi: b, to: but(part) }).collect();
+        let mut out = Vec::with_capacity(branches.len() * 2 + 8);
+        let ended = self.table(slice.table).ended(slice).is_some();
+        overlay(&[&self.row(spelled(self.any, Spelling::Raw)).edges, &branches], |lo, hi, found| {
+            let Some(to) = found[1].or(found[0]) else { return };
+            match lo {
+                b'"' if ended => {}
+                b'\\' => out.push(Edge { lo, hi, to: spelled(state.content, Spelling::Escape) }),
+                _ => out.push(Edge { lo, hi, to }),
+            }
+        });
+        Some(out)
+    }
+
     fn derive_raw(&self, state: &TextState) -> Vec<Edge<ExprId>> {
+        if let Some(out) = self.free_but(state.content).and_then(|slice| self.derive_all_but(slice, state)) {
+            return out;
+        }
         let mut out = Vec::new();
-        let mut inside = false;
+        let (mut inside, mut goes_on) = (false, false);
         for edge in &self.row(state.content).edges {
             inside |= (0x80..0xC0).contains(&edge.lo);
             for (from, to) in [(0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7F), (0x80, 0xBF), (0xC0, 0xFF)] {
@@ -168,6 +195,7 @@ impl Store {
                 };
                 let to = self.text_rest(rest);
                 if to != EMPTY {
+                    goes_on |= starts;
                     out.push(Edge { lo, hi, to });
                 }
             }
@@ -180,7 +208,8 @@ impl Store {
         }
         if state.hi > 0 && self.writes('\\') {
             let escape = self.intern(Node::Text(TextState { spelling: Spelling::Escape, ..*state }));
-            if !self.row(escape).edges.is_empty() {
+            // What can be written as it stands can be escaped too; only if nothing can, it takes a look at all escapes.
+            if (goes_on && self.writes_all()) || !self.row(escape).edges.is_empty() {
                 out.push(Edge { lo: b'\\', hi: b'\\', to: escape });
             }
         }

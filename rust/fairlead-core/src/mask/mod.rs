@@ -4,6 +4,7 @@ pub mod apply;
 mod classes;
 mod entry;
 mod events;
+mod longer;
 mod space;
 mod text;
 mod walk;

@@ -95,6 +95,8 @@ pub(crate) struct Space {
     after: papaya::HashMap<(ExitsId, ExprId, bool), u32, foldhash::quality::FixedState>,
     exits: boxcar::Vec<Exits>,
     exits_of: papaya::HashMap<Box<[u32]>, ExitsId, foldhash::quality::FixedState>,
+    /// The exits of a free string.
+    free_exits: OnceLock<ExitsId>,
     chains: ChainSteps,
     /// Masks are worked out anew each time, for tests.
     uncached: bool,
@@ -120,6 +122,7 @@ impl Space {
             after: papaya::HashMap::with_hasher(foldhash::quality::FixedState::default()),
             exits: boxcar::Vec::new(),
             exits_of: papaya::HashMap::with_hasher(foldhash::quality::FixedState::default()),
+            free_exits: OnceLock::new(),
             chains: ChainSteps::default(),
             uncached,
         };
@@ -185,15 +188,13 @@ impl Space {
     fn keep_free_text(&self, excluded: Option<Slice>) -> u32 {
         let text = self.text();
         let main = &self.vocab.trie;
-        let gone = excluded.map_or_else(Vec::new, |slice| {
-            text.closed_by(main, |t| self.store.is_entry(slice, t), &self.store.entries_of(slice))
-        });
+        let gone = excluded.map_or_else(Vec::new, |slice| text.closed_by(main, &self.store.entries_of(slice)));
         let all = text.exits();
-        let exits = self.exits_id(all.clone());
+        let exits = *self.free_exits.get_or_init(|| self.exits_id(all.to_vec()));
         let (exits, removed) = if gone.is_empty() {
             (exits, Vec::new())
         } else {
-            let left = all.into_iter().filter(|n| !gone.contains(n)).collect();
+            let left = all.iter().filter(|n| !gone.contains(n)).copied().collect();
             let removed = gone.iter().flat_map(|&n| main.own_tokens(n)).copied().collect();
             (self.exits_lacking(left, || Some((exits, gone.clone().into()))), removed)
         };
@@ -303,7 +304,7 @@ impl Space {
             }
         }
         if exits == AT_ROOT
-            && let Some(entry) = self.in_class(frame)
+            && let Some(entry) = self.far_from_bounds(frame).or_else(|| self.in_class(frame))
         {
             return entry;
         }
@@ -335,6 +336,31 @@ impl Space {
         }
         mask.tidy();
         self.store_mask(mask)
+    }
+
+    /// The entry of a string whose counts are so far from their bounds that only some long tokens can feel them: that
+    /// of the string without bounds, but for those.
+    fn far_from_bounds(&self, frame: ExprId) -> Option<u32> {
+        let (loose, safe) = self.store.loosened(frame)?;
+        let (text, main) = (self.text(), &self.vocab.trie);
+        let longer = text.levels.within(&self.vocab, safe)?;
+        let wide = self.first(loose);
+        let entry = self.entry(wide);
+        let found = walk(&self.store, main, &longer.trie, &[ROOT], frame, Calls::Left);
+        let mut row = entry.base.as_ref().map_or_else(|| vec![0; self.vocab.words()], |base| base.to_vec());
+        clear_bits(&mut row, &entry.removed);
+        set_bits(&mut row, &entry.tokens);
+        let mut mine: Vec<u32> = row.iter().zip(&*longer.short).map(|(word, short)| word & short).collect();
+        set_bits(&mut mine, &found.tokens);
+        let nodes = &self.exits[entry.exits as usize].nodes;
+        let near = nodes.iter().copied().filter(|&n| !longer.is_deep(n));
+        let mut exits: Vec<u32> = near.chain(found.exits.iter().copied().filter(|&n| longer.is_deep(n))).collect();
+        exits.sort_unstable();
+        if mine == row && *exits == **nodes {
+            return Some(wide);
+        }
+        self.store.charge(mine.len() * 4);
+        Some(self.store_mask(Mask { base: Some(mine.into()), exits, ..Mask::default() }))
     }
 
     /// The entry of a frame that takes characters of one class, whichever they are, at least for a while.
@@ -437,6 +463,11 @@ impl Shared {
         let text = Arc::new(OnceLock::new());
         let space = Arc::new(Space::new(Arc::clone(&vocab), Arc::clone(&text), uncached));
         Self { vocab, text, current: Mutex::new(space), budget, uncached }
+    }
+
+    /// Works out what masks of strings need once per vocabulary.
+    pub(crate) fn warm_up(&self) {
+        self.space().text().classes(&self.vocab);
     }
 
     /// The space to begin new matchers in: a fresh one once the last has grown past the budget.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::classes::Classes;
 use super::entry::set_bits;
 use super::events::decoded;
+use super::longer::Levels;
 use crate::automata::{EMPTY, EPS, ExprId, Node, Spelling, Store};
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
@@ -24,10 +25,14 @@ pub(crate) struct TextMasks {
     closing: Vec<(u32, u32)>,
     /// Nodes of the vocabulary's trie at which the closing quote stands, likewise.
     exits: Vec<(u32, u32)>,
+    /// These nodes alone, ascending.
+    all_exits: Box<[u32]>,
     /// The exits whose text has escapes, with the text decoded.
     escaped: Vec<(Box<[u8]>, u32)>,
     /// All tokens that a free string without bounds allows.
     everything: Arc<[u32]>,
+    /// The tokens above some lengths.
+    pub(super) levels: Levels,
     /// Made when the first class of characters is met.
     classes: OnceLock<Classes>,
     /// Tokens with a quote that is not their last byte.
@@ -78,8 +83,10 @@ impl TextMasks {
             inside: Vec::new(),
             closing: Vec::new(),
             exits: Vec::new(),
+            all_exits: Box::default(),
             escaped: Vec::new(),
             everything: Arc::default(),
+            levels: Levels::default(),
             classes: OnceLock::new(),
             opening: tokens_that(&is_opening),
             awkward: tokens_that(&|token| token.contains(&b'\\') || is_opening(token)),
@@ -91,7 +98,8 @@ impl TextMasks {
         masks.inside.sort_unstable();
         masks.closing.sort_unstable();
         masks.exits.sort_unstable();
-        let (others, _) = masks.others(0, MANY);
+        let (others, exits) = masks.others(0, MANY);
+        masks.all_exits = exits.into();
         set_bits(&mut row, &others);
         masks.everything = row.into();
         for &(_, node) in &masks.exits {
@@ -137,15 +145,15 @@ impl TextMasks {
     }
 
     /// All exits of a free string, ascending.
-    pub(super) fn exits(&self) -> Vec<u32> {
-        self.others(0, MANY).1
+    pub(super) fn exits(&self) -> &[u32] {
+        &self.all_exits
     }
 
-    /// The exits, ascending, at which one of some texts is closed, escapes decoded.
-    pub(super) fn closed_by(&self, main: &Trie, has: impl Fn(&[u8]) -> bool, texts: &[&[u8]]) -> Vec<u32> {
+    /// The exits, ascending, at which one of some sorted texts is closed, escapes decoded.
+    pub(super) fn closed_by(&self, main: &Trie, texts: &[&[u8]]) -> Vec<u32> {
         let plain = texts.iter().filter_map(|text| main.child(main.find(text)?, b'"'));
-        let escaped = self.escaped.iter().filter(|(text, _)| has(text)).map(|&(_, node)| node);
-        let mut nodes: Vec<u32> = plain.chain(escaped).collect();
+        let escaped = self.escaped.iter().filter(|(text, _)| texts.binary_search(&&**text).is_ok());
+        let mut nodes: Vec<u32> = plain.chain(escaped.map(|&(_, node)| node)).collect();
         nodes.sort_unstable();
         nodes
     }

@@ -14,6 +14,9 @@ pub(super) struct Found {
     pub(super) events: Vec<KeyEvent>,
 }
 
+/// Nodes below which it is worth while to ask for a frame's bulk.
+const WORTH_A_BULK: usize = 24;
+
 struct Walk<'a> {
     store: &'a Store,
     main: &'a Trie,
@@ -52,6 +55,33 @@ impl Walk<'_> {
         let trie = self.trie;
         let (bytes, nodes) = trie.children(node);
         if let [top] = tops[..] {
+            let flags = self.store.flags(top.frame);
+            if !flags.nullable() && !flags.calls() {
+                let store = self.store;
+                let row = store.row(top.frame);
+                if bytes.len() * 2 < row.edges.len() {
+                    for (&b, child) in bytes.iter().zip(nodes) {
+                        match row.get(b).filter(|&to| !flags.boolean() || store.alive(to)) {
+                            None => {}
+                            Some(EPS) => self.descend(*child, b, tops),
+                            Some(to) => self.replace(Top { frame: to, ..top }, std::slice::from_ref(child)),
+                        }
+                    }
+                    return;
+                }
+                for edge in row.edges.iter().filter(|edge| !flags.boolean() || store.alive(edge.to)) {
+                    let from = bytes.partition_point(|&b| b < edge.lo);
+                    let to = from + bytes[from..].partition_point(|&b| b <= edge.hi);
+                    if to > from && edge.to != EPS {
+                        self.replace(Top { frame: edge.to, ..top }, &nodes[from..to]);
+                    } else {
+                        for i in from..to {
+                            self.descend(nodes[i], bytes[i], tops);
+                        }
+                    }
+                }
+                return;
+            }
             let frame = self.store.frame(top.frame);
             if !frame.nullable {
                 for edge in &frame.moves.edges {
@@ -79,7 +109,9 @@ impl Walk<'_> {
     /// Some children that all lead to one residual.
     fn replace(&mut self, top: Top, children: &[u32]) {
         let trie = self.trie;
-        let bulk = self.store.bulk(top.frame);
+        // What is known of whole subtries is only asked for where there are some.
+        let below = children.iter().map(|&child| trie.below(child)).sum::<usize>();
+        let bulk = if below >= WORTH_A_BULK { self.store.bulk(top.frame) } else { None };
         let nullable = self.store.nullable(top.frame);
         let mut tops = Tops::new();
         tops.push(top);
@@ -91,7 +123,8 @@ impl Walk<'_> {
                 continue;
             }
             self.found.tokens.extend_from_slice(trie.own_tokens(child));
-            if ends {
+            // Nothing follows a leaf, and only what has ended for good can be a key.
+            if ends && (!leaf || top.frame == EPS) {
                 let origins = self.origins(&child).to_vec();
                 self.found.exits.extend(origins);
             }
