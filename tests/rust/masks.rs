@@ -118,3 +118,63 @@ proptest! {
         }
     }
 }
+
+/// Patterns whose counts are far from their bounds, or over one class of characters, with texts that come near them.
+const COUNTED: [(&str, &str); 9] = [
+    (r#"{"pattern": "^(?:\\S+\\s+){0,9}\\S+$", "maxLength": 60}"#, "\"a bc  def gh i j k l mn opqrstu\""),
+    (r#"{"pattern": "^(?:\\S+\\s+){0,99}\\S+$"}"#, "\"the first of the words and the second of them\""),
+    (r#"{"pattern": "^[A-Za-z0-9_-]{1,255}$"}"#, "\"some-name_that_is-long0\""),
+    (r#"{"pattern": "^[a-z]{3,40}$"}"#, "\"abcdefghijklmnopqrstuvwxyzabcdefghijklmn\""),
+    (r#"{"pattern": "^[a-z]{12}-[0-9]{8}é*$"}"#, "\"abcdefghijkl-01234567éé\""),
+    (r#"{"pattern": "^[A-Za-z][A-Za-z0-9]*$"}"#, "\"Name1then2\""),
+    (r#"{"pattern": "^[^/]{2,30}/[^0-9]*$"}"#, "\"naïve thing/and \\u00e9, the rest\""),
+    (r#"{"pattern": "^([a-m]{8,12}|[a-z]{0,40}!)$"}"#, "\"abcdefghijklmnop!\""),
+    (
+        r#"{"patternProperties": {"^[a-f0-9]{8,20}$": {}}, "additionalProperties": false}"#,
+        "{\"0123456789ab\":1,\"0123456789abcdef0123\":2}",
+    ),
+];
+
+#[test]
+fn counts_and_classes_equal_brute_force() {
+    let words =
+        ["the", " the", " first", "abcdefgh", "ijklmnop", "abcdefghijklmnopqrstuvwxyz", "012345", "name", "-long"];
+    let others = [
+        " of the",
+        "  ",
+        "          ",
+        "\u{e9}",
+        "\u{e9}t\u{e9}",
+        "\"}",
+        "\":",
+        "ab\"",
+        "abcdefgh\"",
+        "_",
+        "a/b",
+        "\\n",
+        "\\u00",
+        "a\\\"",
+    ];
+    let mut tokens: Vec<Option<Box<[u8]>>> = (0..=255u8).map(|b| Some(vec![b].into())).collect();
+    tokens.extend(words.iter().chain(&others).map(|text| Some(text.as_bytes().into())));
+    tokens.extend([Some(b"a\xc3".as_slice().into()), Some(b"\xa9 b".as_slice().into()), None]);
+    let last = tokens.len() as u32 - 1;
+    let vocabulary =
+        Arc::new(fairlead_core::Vocabulary::new(tokens, vec![last], last as usize + 1).expect("a vocabulary"));
+    let compiler = Compiler::new(Arc::clone(&vocabulary), CompilerOptions::default());
+    for (schema, text) in COUNTED {
+        let compiled = compiler.compile(&Grammar::json_schema(schema)).expect(schema);
+        let mut matcher = GrammarMatcher::new(&compiled, None, false);
+        for at in 0..=text.len() {
+            assert_eq!(
+                ids(&mask(&mut matcher)),
+                brute_force(&compiled, &text.as_bytes()[..at]),
+                "{schema} after {}",
+                &text.as_bytes()[..at].escape_ascii()
+            );
+            if at < text.len() && !matcher.accept_bytes(&text.as_bytes()[at..=at]) {
+                panic!("{schema} refuses {}", &text[..=at]);
+            }
+        }
+    }
+}

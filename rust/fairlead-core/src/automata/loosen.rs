@@ -26,8 +26,8 @@ impl Store {
         match self.node(e) {
             Node::Empty | Node::Eps | Node::Bytes(_) => Some((e, UNBOUNDED)),
             Node::Concat(a, b) => {
-                let ((first, s), (rest, t)) = (self.loosen(*a)?, self.loosen(*b)?);
-                Some((self.concat(first, rest), s.min(t)))
+                let ((first, safe), (rest, too)) = (self.loosen(*a)?, self.loosen(*b)?);
+                Some((self.concat(first, rest), safe.min(too)))
             }
             Node::Union(parts) => {
                 let parts: Vec<_> = parts.iter().map(|&p| self.loosen(p)).collect::<Option<_>>()?;
