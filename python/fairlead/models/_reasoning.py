@@ -203,9 +203,7 @@ def _crossing_tokens(vocabulary: list[bytes | None], close: bytes) -> list[int]:
     for token, text in enumerate(vocabulary):
         if not text or close[-1] not in text:
             continue
-        if (close in text and not text.endswith(close)) or any(
-            text.startswith(tail) and len(text) > len(tail) for tail in tails
-        ):
+        if close in text[: len(text) - 1] or any(text.startswith(tail) and len(text) > len(tail) for tail in tails):
             found.append(token)
     return found
 
