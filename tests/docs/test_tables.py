@@ -43,7 +43,7 @@ SCHEMAS = {
         "items": {"$recursiveRef": "#"},
     },
     "contains": {"contains": {"type": "null"}},
-    "uniqueItems": {"uniqueItems": True},
+    "uniqueItems": {"items": {"type": "string"}, "uniqueItems": True},
     "minContains": {"contains": {"type": "null"}, "minContains": 2},
     "maxContains": {"contains": {"type": "null"}, "maxContains": 2},
     "unevaluatedItems": {"unevaluatedItems": False},

@@ -133,6 +133,31 @@ def counted(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
 
 
 @st.composite
+def distinct(draw: st.DrawFn) -> dict[str, Any]:
+    """An array without equal items, of finitely many values or of strings."""
+    few = st.sampled_from(
+        [
+            {"enum": [1, 2, "a"]},
+            {"enum": [None, True, 1.0, [1], {"a": 1}]},
+            {"type": "boolean"},
+            {"type": "integer", "minimum": -1, "maximum": 2},
+            {"type": "string", "pattern": "^[ab]$"},
+            {"type": "string"},
+            {"type": ["string", "null"]},
+            {"type": "string", "minLength": 1, "maxLength": 2},
+            {"type": "string", "pattern": "^a"},
+            {"const": "a"},
+            {"anyOf": [{"enum": ["a", "b"]}, {"type": "string", "maxLength": 1}]},
+            False,
+        ]
+    )
+    schema = dict(draw(array(few)))
+    schema.setdefault("items", draw(few))
+    schema["uniqueItems"] = True
+    return schema
+
+
+@st.composite
 def negated(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
     """`not`, `if` and overlapping `oneOf`, alone or beside keywords of their own."""
     schema: dict[str, Any] = {}
@@ -176,7 +201,7 @@ def unevaluated(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any
 
 def _level(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     plain = [mapping(inner), array(inner), mapping(inner), combined(inner), exclusive(inner)]
-    return st.one_of(*plain, counted(inner), negated(inner), unevaluated(inner))
+    return st.one_of(*plain, counted(inner), negated(inner), unevaluated(inner), distinct())
 
 
 LEAVES: st.SearchStrategy[Any] = st.one_of(

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from fairlead._core import CompiledGrammar, Grammar, GrammarMatcher
-from fairlead.errors import LimitExceeded, SchemaError
+from fairlead.errors import LimitExceeded, SchemaError, UnsupportedSchemaError
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -21,6 +21,11 @@ def compiled(schema: Any, **options: Any) -> CompiledGrammar | None:
     """None if no value satisfies the schema."""
     try:
         return world.compiler().compile(Grammar.json_schema(schema, **options))
+    except UnsupportedSchemaError as error:
+        # Equal items that have to be somewhere, and more of them beside other conditions.
+        assert error.keyword == "uniqueItems", error
+        event("refused: uniqueItems")
+        assume(False)
     except LimitExceeded as error:
         event(f"limit: {error}")
         assume(False)

@@ -47,6 +47,11 @@ fn golden_unevaluated() {
 }
 
 #[test]
+fn golden_unique() {
+    run_golden(include_str!("../data/json_schema/unique.toml"));
+}
+
+#[test]
 fn golden_references() {
     run_golden(include_str!("../data/json_schema/references.toml"));
 }

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use super::byteset::ByteSet;
 use super::counted::CountedState;
+use super::distinct::DistinctState;
 use super::elements::ElementsState;
 use super::members::MembersState;
 use super::number::NumberState;
@@ -84,6 +85,8 @@ pub(crate) enum Node {
     Elements(ElementsState),
     /// The rest of an array of which some items are counted, closing bracket included.
     Counted(CountedState),
+    /// The rest of an array without equal items, closing bracket included.
+    Distinct(DistinctState),
     /// No text: tells the stack that an undeclared key has just been completed.
     KeyMark,
 }

@@ -81,7 +81,9 @@ impl Store {
                 calls.map(|(rule, rest)| (rule, self.concat(rest, again))).collect()
             }
             Node::Switch(slice) => self.table(slice.table).ended(*slice).map_or_else(Vec::new, |tail| self.calls(tail)),
-            Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::Counted(_) => self.calls(self.unfold(e)),
+            Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::Counted(_) | Node::Distinct(_) => {
+                self.calls(self.unfold(e))
+            }
             _ => Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 mod bulk;
 pub mod byteset;
 mod counted;
+mod distinct;
 mod elements;
 mod expr;
 mod frame;
@@ -19,6 +20,7 @@ pub(crate) use bulk::Bulk;
 pub use byteset::ByteSet;
 pub(crate) use counted::Kinds;
 pub use counted::{Choices, CountedSpec, Tally};
+pub use distinct::{DistinctItem, DistinctSpec, DistinctValue};
 pub use elements::ElementsSpec;
 pub use expr::{ExprId, RuleId, UNBOUNDED};
 pub(crate) use expr::{Node, Slice};

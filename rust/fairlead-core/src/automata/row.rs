@@ -156,7 +156,7 @@ impl Store {
             }
             Node::Text(state) => self.derive_text(state),
             Node::Number(state) => self.derive_number(state),
-            Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::Counted(_) => {
+            Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::Counted(_) | Node::Distinct(_) => {
                 self.row(self.unfold(e)).edges.to_vec()
             }
         }

@@ -12,6 +12,7 @@ use hashbrown::HashTable;
 
 use super::byteset::ByteSet;
 use super::counted::CountedSpec;
+use super::distinct::DistinctSpec;
 use super::elements::ElementsSpec;
 use super::expr::{ExprId, Flags, Node, RuleId, Slice, Slot, Table, TableId, UNBOUNDED};
 use super::members::MembersSpec;
@@ -58,6 +59,7 @@ pub struct Store {
     members: Interner<MembersSpec>,
     elements: Interner<ElementsSpec>,
     counted: Interner<CountedSpec>,
+    distinct: Interner<DistinctSpec>,
     numbers: Interner<NumberSpec>,
     rules: boxcar::Vec<Rule>,
     rule_of: papaya::HashMap<ExprId, RuleId>,
@@ -97,6 +99,7 @@ impl Store {
             members: Interner::new(),
             elements: Interner::new(),
             counted: Interner::new(),
+            distinct: Interner::new(),
             numbers: Interner::new(),
             rules: boxcar::Vec::new(),
             rule_of: papaya::HashMap::new(),
@@ -162,6 +165,7 @@ impl Store {
                 Node::Union(v) | Node::Inter(v) => v.len() * 4,
                 Node::Members(m) | Node::Value(_, m) => m.heap_bytes(),
                 Node::Counted(c) => c.heap_bytes(),
+                Node::Distinct(d) => d.heap_bytes(),
                 _ => 0,
             };
             self.charge(size_of::<Slot>() + 24 + owned);
@@ -201,6 +205,7 @@ impl Store {
             | Node::Value(..)
             | Node::Elements(_)
             | Node::Counted(_)
+            | Node::Distinct(_)
             | Node::KeyMark => Flags::new(false, Flags::CALLS),
             Node::Switch(slice) => {
                 let table = self.table(slice.table);
@@ -288,6 +293,9 @@ impl Store {
     pub(crate) fn counted_spec(&self, id: u32) -> &CountedSpec {
         &self.counted.values[id as usize]
     }
+    pub(crate) fn distinct_spec(&self, id: u32) -> &DistinctSpec {
+        &self.distinct.values[id as usize]
+    }
     pub(crate) fn number_spec(&self, id: u32) -> &NumberSpec {
         &self.numbers.values[id as usize]
     }
@@ -303,6 +311,10 @@ impl Store {
         self.charge(64 + spec.heap_bytes());
         self.counted.intern(spec, |a, b| a == b, |spec| spec)
     }
+    pub(crate) fn intern_distinct(&self, spec: DistinctSpec) -> u32 {
+        self.charge(96 + spec.heap_bytes());
+        self.distinct.intern(spec, |a, b| a == b, |spec| spec)
+    }
     pub(crate) fn intern_number(&self, spec: NumberSpec) -> u32 {
         self.charge(256);
         self.numbers.intern(spec, |a, b| a == b, |spec| spec)
@@ -314,6 +326,7 @@ impl Store {
             Node::Value(rule, state) => self.unfold_value(*rule, state),
             Node::Elements(state) => self.unfold_elements(state),
             Node::Counted(state) => self.unfold_counted(state),
+            Node::Distinct(state) => self.unfold_distinct(state),
             _ => e,
         })
     }

@@ -107,6 +107,10 @@ impl Reader<'_> {
             }
             return Ok(out);
         }
+        if let Some(pointer) = a.unique.as_ref().filter(|_| a.hi > 1) {
+            let what = "the negation of uniqueItems, some two items that are equal, is not supported";
+            return Err(Error::unsupported(&**pointer, "uniqueItems", what));
+        }
         if a.lo > 0 {
             out.push(at_most(a.lo - 1));
         }

@@ -47,6 +47,8 @@ pub(super) struct Arrays {
     pub(super) lo: u32,
     pub(super) hi: u32,
     pub(super) counts: Vec<Count>,
+    /// No two items are equal; where that is said.
+    pub(super) unique: Option<Rc<str>>,
     pub(super) evaluated: EvaluatedItems,
     /// Exactly this one; the other fields are conditions on it still to be checked.
     pub(super) exact: Option<Rc<Value>>,
@@ -60,6 +62,7 @@ impl Default for Arrays {
             lo: 0,
             hi: UNBOUNDED,
             counts: Vec::new(),
+            unique: None,
             evaluated: EvaluatedItems::default(),
             exact: None,
         }
@@ -75,6 +78,7 @@ impl Arrays {
     pub(super) fn includes(&self, other: &Self) -> bool {
         let len = self.prefix.len().max(other.prefix.len());
         self.exact.is_none()
+            && (self.unique.is_none() || other.unique.is_some())
             && self.lo <= other.lo
             && self.hi >= other.hi
             && (0..=len).all(|i| within(self.item(i), other.item(i)))
@@ -135,6 +139,7 @@ impl Arrays {
             lo: self.lo.max(other.lo),
             hi: self.hi.min(other.hi),
             counts: self.counts.clone(),
+            unique: self.unique.clone().or_else(|| other.unique.clone()),
             evaluated: self.evaluated.clone(),
             exact,
         };

@@ -29,9 +29,9 @@ struct Slot {
 }
 
 pub(super) struct Emitter<'r, 'a> {
-    reader: &'r mut Reader<'a>,
-    store: &'a Store,
-    layout: Layout,
+    pub(super) reader: &'r mut Reader<'a>,
+    pub(super) store: &'a Store,
+    pub(super) layout: Layout,
     slots: IndexMap<Demands, Slot>,
     rules: HashMap<Demands, RuleId>,
     /// Slots being emitted, and the rules of those that were reached again meanwhile.
@@ -173,7 +173,10 @@ impl<'r, 'a> Emitter<'r, 'a> {
                     simple.push(self.exactly(&value)?);
                 }
             } else {
-                slot.arrays.push(PlannedArray::new(&arrays)?);
+                match arrays.unique.clone().filter(|_| arrays.hi > 1) {
+                    Some(pointer) => simple.push(self.distinct(&arrays, &pointer)?),
+                    None => slot.arrays.push(PlannedArray::new(&arrays)?),
+                }
             }
         }
         for objects in shape.objects {
@@ -199,7 +202,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
         Ok(self.store.text(strings.content, strings.lo, strings.hi))
     }
 
-    fn number(&self, numbers: &Numbers) -> Result<ExprId, Error> {
+    pub(super) fn number(&self, numbers: &Numbers) -> Result<ExprId, Error> {
         let store = self.store;
         let fraction = self.options().integer_fraction;
         if let Some(value) = &numbers.exact {
@@ -388,7 +391,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
     }
 
     /// One value, as `enum` and `const` give it.
-    fn exactly(&self, value: &Value) -> Result<ExprId, Error> {
+    pub(super) fn exactly(&self, value: &Value) -> Result<ExprId, Error> {
         let store = self.store;
         Ok(match value {
             Value::Null => store.literal(b"null"),

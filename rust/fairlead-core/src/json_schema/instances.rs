@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::composite::{Arrays, Objects};
 use super::read::Reader;
-use super::shape::{Demands, only, same};
-use crate::automata::{Decimal, ExprId, UNBOUNDED};
+use super::shape::{Demands, Strings, only, same};
+use crate::automata::{Decimal, ExprId, Store, UNBOUNDED};
 use crate::error::Error;
 
 impl Reader<'_> {
@@ -55,6 +55,9 @@ impl Reader<'_> {
                 return Ok(false);
             }
         }
+        if arrays.unique.is_some() && items.iter().enumerate().any(|(i, a)| items[..i].iter().any(|b| same(a, b))) {
+            return Ok(false);
+        }
         for count in &arrays.counts {
             let mut matching = 0;
             for item in items.iter().skip(count.from as usize) {
@@ -99,13 +102,18 @@ impl Reader<'_> {
     pub(super) fn key_content(&mut self, names: &Demands) -> Result<ExprId, Error> {
         let store = self.store;
         let texts = self.shape_of(names)?.strings;
-        Ok(store.union(texts.iter().map(|t| match &t.exact {
-            Some(text) => store.literal(text.as_bytes()),
-            None if t.lo == 0 && t.hi == UNBOUNDED => t.content,
-            None => {
-                let any_char = store.char_class(&[('\0', char::MAX)]);
-                store.inter([t.content, store.repeat(any_char, t.lo, t.hi)])
-            }
-        })))
+        Ok(text_content(store, &texts))
     }
+}
+
+/// The texts of any of some strings.
+pub(super) fn text_content(store: &Store, texts: &[Strings]) -> ExprId {
+    store.union(texts.iter().map(|t| match &t.exact {
+        Some(text) => store.literal(text.as_bytes()),
+        None if t.lo == 0 && t.hi == UNBOUNDED => t.content,
+        None => {
+            let any_char = store.char_class(&[('\0', char::MAX)]);
+            store.inter([t.content, store.repeat(any_char, t.lo, t.hi)])
+        }
+    }))
 }

@@ -7,6 +7,7 @@
 mod branches;
 mod complement;
 mod composite;
+mod distinct;
 mod document;
 mod emit;
 mod format;

@@ -306,13 +306,12 @@ impl<'a> Reader<'a> {
                 self.read_dependents(place, keyword, value, shape)?;
             }
             "uniqueItems" if value == &Value::Bool(false) => {}
-            "uniqueItems" => {
-                // An array of one item has no equal ones.
-                if shape.arrays.iter().any(|a| a.hi > 1) && !Self::has_few_items(place) {
-                    let what = "uniqueItems is supported only where maxItems is at most 1";
-                    return Err(Error::unsupported(pointer(), keyword, what));
+            "uniqueItems" if value == &Value::Bool(true) => {
+                for arrays in &mut shape.arrays {
+                    arrays.unique = Some(pointer().into());
                 }
             }
+            "uniqueItems" => return Err(Error::schema(pointer(), "uniqueItems must be true or false")),
             "$ref" => {
                 let reference = value.as_str().ok_or_else(|| Error::schema(pointer(), "$ref must be a string"))?;
                 let target = self.documents.target(place, reference, keyword)?;
@@ -476,9 +475,5 @@ impl<'a> Reader<'a> {
             crate::ErrorKind::Limit => e.at_pointer(pointer),
             _ => Error::unsupported(pointer, keyword, e.to_string()),
         })
-    }
-
-    fn has_few_items(place: &Place<'a>) -> bool {
-        keywords(place.schema).and_then(|m| m.get("maxItems")).and_then(Value::as_f64).is_some_and(|n| n <= 1.0)
     }
 }
