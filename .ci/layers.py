@@ -23,7 +23,7 @@ PYTHON_LAYERS = [
     {"_core"},
     {"images"},
     {"messages", "stopping", "grammar", "tokenizer"},
-    {"bitmask", "logits_processor", "streaming", "tools", "xgrammar"},
+    {"adapters", "bitmask", "logits_processor", "streaming", "tools", "xgrammar"},
     {"models/_*"},
     {"models/*"},
     {"models"},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fairlead._core import GrammarMatcher, TokenBitmask, allocate_token_bitmask, apply_token_bitmask, fill_batch
     from fairlead._smolagents import register_smolagents
+    from fairlead.adapters import MLXLogitsProcessor, constrain_continuous_batching
     from fairlead.bitmask import apply_token_bitmask_inplace, reset_token_bitmask
     from fairlead.errors import (
         ConfigurationError,
@@ -87,6 +88,7 @@ __all__ = [
     "GrammarMatcher",
     "LimitExceeded",
     "LogitsProcessor",
+    "MLXLogitsProcessor",
     "MessageError",
     "MessageRole",
     "MissingDependencyError",
@@ -113,6 +115,7 @@ __all__ = [
     "allocate_token_bitmask",
     "apply_token_bitmask",
     "apply_token_bitmask_inplace",
+    "constrain_continuous_batching",
     "encode_image_base64",
     "fill_batch",
     "filter_deltas",
@@ -133,6 +136,7 @@ __all__ = [
 
 # Where each public name lives. A module listed here is imported when one of its names is first asked for.
 _MODULES: dict[str, tuple[str, ...]] = {
+    "fairlead.adapters": ("MLXLogitsProcessor", "constrain_continuous_batching"),
     "fairlead._core": ("GrammarMatcher", "TokenBitmask", "allocate_token_bitmask", "apply_token_bitmask", "fill_batch"),
     "fairlead._smolagents": ("register_smolagents",),
     "fairlead.bitmask": ("apply_token_bitmask_inplace", "reset_token_bitmask"),
@@ -195,6 +199,7 @@ _HOME: dict[str, str] = {name: module for module, names in _MODULES.items() for 
 # Folders and modules that are used by their own name: `fairlead.models.TransformersModel`.
 _SUBMODULES = frozenset(
     {
+        "adapters",
         "bitmask",
         "errors",
         "grammar",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FENCE = re.compile(r"^```python\n(.*?)^```$", re.S | re.M)
+# One that is marked so goes on from the one before it.
+FENCE = re.compile(r"^```python( continued)?\n(.*?)^```$", re.S | re.M)
 
 
 def examples() -> list[tuple[str, int, str]]:
@@ -16,7 +17,12 @@ def examples() -> list[tuple[str, int, str]]:
     for name in ("README.md",):
         text = (ROOT / name).read_text(encoding="utf-8")
         for match in FENCE.finditer(text):
-            found.append((name, text.count("\n", 0, match.start(1)) + 1, match[1]))
+            line, code = text.count("\n", 0, match.start(2)) + 1, match[2]
+            if match[1]:
+                _, begin, before = found[-1]
+                code = before + "\n" * (line - begin - before.count("\n")) + code
+                line = begin
+            found.append((name, line, code))
     return found
 
 
