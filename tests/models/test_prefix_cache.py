@@ -201,11 +201,30 @@ def test_states_that_cannot_go_back(tiny, kind):
     fresh = TransformersModel.from_loaded(
         loaded, tiny.tokenizer, max_new_tokens=12, do_sample=False, prefix_cache_bytes=0
     )
-    history = START
+    history, before = START, 0
     for n in range(3):
         reply = kept.generate(history)
         assert reply.content == fresh.generate(history).content
+        # All of the last prompt is known, whatever became of the answer to it.
+        assert reply.timings.cached_tokens == (before - 1 if n else 0)
+        before = reply.token_usage.input_tokens
         history = grow(history, reply, n)
+
+
+def test_a_model_that_forgets_goes_without(tiny, monkeypatch):
+    from fairlead.models import _kv_cache
+
+    monkeypatch.setattr(_kv_cache, "_is_growing", lambda cache: False)
+    assert _kv_cache.prefix_cache_of(tiny.model, 1 << 20) is not None
+    original = tiny.model.forward
+
+    def forgets(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("past_key_values") is not None:
+            kwargs["past_key_values"] = transformers.DynamicCache()
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(tiny.model, "forward", forgets)
+    assert _kv_cache.prefix_cache_of(tiny.model, 1 << 20) is None
 
 
 def picture(shade: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "keeps_positions",
     "new_cache",
     "prefix_cache_of",
+    "snapshot",
     "states_of",
 ]
 
@@ -136,7 +138,8 @@ def prefix_cache_of(model: Any, limit_bytes: int) -> PrefixCache[Any] | None:
     """A prefix cache for a model; None if its states can't be carried from one call to another.
 
     Layers of plain attention are cropped to what two prompts have in common. Those with a window or a recurrent state
-    can't go back: their states are of use for prompts that continue them as a whole.
+    can't go back: a copy of their states is kept as they were at the end of the prompt (see ``snapshot``), for prompts
+    that continue it.
     """
     supported = getattr(model, "_supports_default_dynamic_cache", lambda: True)()
     if limit_bytes <= 0 or not supported or getattr(model.config, "is_encoder_decoder", False):
@@ -145,10 +148,40 @@ def prefix_cache_of(model: Any, limit_bytes: int) -> PrefixCache[Any] | None:
         return None
     try:
         plain = _is_growing(new_cache(model))
+        if not plain and not _continues(model):
+            return None
     except Exception:
         # A model with a cache class of its own.
         return None
     return PrefixCache(limit_bytes, size=_nbytes, crop=_crop if plain else None, copy=_copy if plain else None)
+
+
+def _continues(model: Any) -> bool:
+    """Whether a text read in two parts ends where it does as a whole: some models forget recurrent states."""
+    import torch
+
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None) or 0
+    length = 48 + (window if window <= 512 else 0)
+    ids = torch.arange(length, device=model.device)[None] * 7 % min(int(config.vocab_size), 997)
+    with torch.no_grad():
+        whole = model(input_ids=ids, use_cache=False).logits[0, -1].float()
+        cache = new_cache(model)
+        model(input_ids=ids[:, : length - 19], past_key_values=cache, use_cache=True)
+        parts = model(input_ids=ids[:, length - 19 :], past_key_values=cache, use_cache=True).logits[0, -1].float()
+    tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
+    return bool((whole - parts).abs().max() <= tolerance * whole.std().clamp(min=1e-6))
+
+
+def snapshot(model: Any, inputs: dict[str, Any], cache: Any) -> Any:
+    """Read a prompt but for its last token, and copy the states; ``cache`` holds them afterwards."""
+    import torch
+
+    held, ids = states_of(cache), inputs["input_ids"]
+    if ids.shape[1] - 1 > held:
+        with torch.no_grad():
+            model(input_ids=ids[:, held:-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return deepcopy(cache)
 
 
 def keeps_positions(model: Any) -> bool:

@@ -117,6 +117,11 @@ class PrefixCache(Generic[S]):
             while self._entries and sum(old.size for old in self._entries) > self.limit_bytes:
                 self._entries.pop(0)
 
+    @property
+    def crops(self) -> bool:
+        """Whether states can be shortened."""
+        return self._crop is not None
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:

@@ -20,6 +20,7 @@ from fairlead.models._kv_cache import (
     keeps_positions,
     new_cache,
     prefix_cache_of,
+    snapshot,
     states_of,
 )
 from fairlead.models._local import LocalModel, LocalRequest, Prompt
@@ -228,9 +229,12 @@ class TransformersModel(LocalModel):
             cache, request.cached_tokens = store.take(key)
             inputs = inputs_behind(inputs, key, request.cached_tokens)
         cache = new_cache(self.model) if cache is None else cache
+        if found is not None and not store.crops:
+            # These states can't go back from behind the answer, which the next prompt may write otherwise.
+            store.give(key[:-1], len(key) - 1, snapshot(self.model, inputs, cache))
         # Whoever fails keeps nothing: the layers may have stopped at different lengths.
         ids = self._run_rows([request], [output], {**inputs, "past_key_values": cache}, jump)
-        if found is not None:
+        if found is not None and store.crops:
             written = ids[0, len(key) :].tolist()
             store.give((key + written)[: states_of(cache)], len(key), cache)
 
@@ -253,7 +257,7 @@ class TransformersModel(LocalModel):
                 self._prefix = prefix_cache_of(self.model, limit)
                 self._prefix_limit = self._prefix_limit if self._prefix else 0
             store = self._prefix
-        if store is None:
+        if store is None or (not store.crops and "pixel_values" in request.prompt.inputs):
             return None
         image_token = getattr(self.model.config, "image_token_id", None)
         key = image_key(request.prompt.inputs, list(request.prompt.token_ids), image_token)
@@ -336,7 +340,7 @@ class TransformersModel(LocalModel):
         return ids
 
     def _run_batch(self, requests: Sequence[LocalRequest], outputs: Sequence[Output]) -> None:
-        if self._is_vlm or _several(requests[0].options):
+        if _several(requests[0].options) or not _side_by_side([request.prompt.inputs for request in requests]):
             super()._run_batch(requests, outputs)
         else:
             self._run_rows(requests, outputs)
@@ -409,8 +413,17 @@ def _several(options: Mapping[str, Any]) -> bool:
     return max(int(options.get(name) or 1) for name in ("num_beams", "num_return_sequences")) > 1
 
 
+def _side_by_side(prompts: Sequence[dict[str, Any]]) -> bool:
+    """Whether prompts can be rows of one batch: tokens, and pictures of one size."""
+    names = {name for prompt in prompts for name in prompt}
+    if names - {"input_ids", "attention_mask", "pixel_values"}:
+        return False
+    pictures = [prompt["pixel_values"] for prompt in prompts if "pixel_values" in prompt]
+    return all(one.dim() == 4 and one.shape[1:] == pictures[0].shape[1:] for one in pictures)
+
+
 def _pad_left(prompts: Sequence[dict[str, Any]], pad: int | None) -> dict[str, Any]:
-    """Prompts of one row each as one batch."""
+    """Prompts of one row each as one batch; the pictures of all rows follow each other."""
     import torch
 
     width = max(prompt["input_ids"].shape[1] for prompt in prompts)
@@ -421,7 +434,9 @@ def _pad_left(prompts: Sequence[dict[str, Any]], pad: int | None) -> dict[str, A
         missing = width - row.shape[1]
         ids.append(torch.nn.functional.pad(row, (missing, 0), value=pad or 0))
         masks.append(torch.nn.functional.pad(mask, (missing, 0), value=0))
-    return {"input_ids": torch.cat(ids), "attention_mask": torch.cat(masks)}
+    batch = {"input_ids": torch.cat(ids), "attention_mask": torch.cat(masks)}
+    pictures = [prompt["pixel_values"] for prompt in prompts if "pixel_values" in prompt]
+    return {**batch, "pixel_values": torch.cat(pictures)} if pictures else batch
 
 
 def _dtype_argument(transformers: Any) -> str:
