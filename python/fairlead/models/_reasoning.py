@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 from fairlead.errors import ConfigurationError
 
@@ -140,7 +141,7 @@ class GatedGrammar:
         self.close_ids = frozenset(close_ids)
         self.decoded_vocab = info.decoded_vocab
         self.strips = not self.fresh().accept_string("\n")
-        self._crossing = _crossing_tokens(info.decoded_vocab, self.close)
+        self._crossing = _crossing_tokens(info, self.close)
         self._masks: dict[bytes, bytes] = {}
 
     @property
@@ -196,16 +197,33 @@ class GatedGrammar:
         return mask
 
 
-def _crossing_tokens(vocabulary: list[bytes | None], close: bytes) -> list[int]:
+# Looking through a vocabulary takes a while: once for each tag.
+_CROSSING: WeakKeyDictionary[TokenizerInfo, dict[bytes, list[int]]] = WeakKeyDictionary()
+
+
+def _crossing_tokens(info: TokenizerInfo, close: bytes) -> list[int]:
     """Tokens that may end a tag in their middle: what follows in them belongs to the answer already."""
-    tails = [close[n:] for n in range(1, len(close))]
-    found = []
-    for token, text in enumerate(vocabulary):
-        if not text or close[-1] not in text:
-            continue
-        if close in text[: len(text) - 1] or any(text.startswith(tail) and len(text) > len(tail) for tail in tails):
-            found.append(token)
-    return found
+    known = _CROSSING.setdefault(info, {})
+    if close not in known:
+        tails = [close[n:] for n in range(1, len(close))]
+        known[close] = [
+            token
+            for token, text in enumerate(info.decoded_vocab)
+            if text
+            and close[-1] in text
+            and (
+                close in text[: len(text) - 1] or any(text.startswith(tail) and len(text) > len(tail) for tail in tails)
+            )
+        ]
+    return known[close]
+
+
+def _begun(text: bytes, close: bytes) -> bytes:
+    """The longest end of a text that is a proper beginning of the tag: all of the text that matters."""
+    for length in range(min(len(text), len(close) - 1), 0, -1):
+        if close.startswith(text[len(text) - length :]):
+            return close[:length]
+    return b""
 
 
 class GatedMatcher:
@@ -258,7 +276,7 @@ class GatedMatcher:
             text = held + data
             at = text.find(gated.close)
             if at < 0:
-                self._states.append((text[max(0, len(text) - len(gated.close) + 1) :], None))
+                self._states.append((_begun(text, gated.close), None))
                 return True
             rest = text[at + len(gated.close) :]
         else:
