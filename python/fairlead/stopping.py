@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Se
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, AnyStr
 
-from fairlead._core import StopSequenceMatcher, extends_token_ids, read_token_ids
+from fairlead._core import StopSequenceMatcher, TokenStops, extends_token_ids, read_token_ids
 from fairlead.errors import TokenizerError
 
 if TYPE_CHECKING:
@@ -183,21 +183,67 @@ class RowStop:
     tokens: int
 
 
+class _DecodedStops:
+    """TokenStops for a tokenizer whose tokens have no bytes of their own: they are decoded step by step."""
+
+    def __init__(self, matcher: StopSequenceMatcher, text: _DecodedText, stop_token_ids: list[int]) -> None:
+        self.matcher = matcher
+        self.tokens = 0
+        self.token_id: int | None = None
+        self._text = text
+        self._stop_token_ids = stop_token_ids
+
+    def push(self, token_ids: list[int]) -> bool:
+        for token in token_ids:
+            if self.token_id is not None or self.matcher.matched:
+                break
+            self.tokens += 1
+            if token in self._stop_token_ids:
+                self.token_id = token
+            else:
+                self.matcher.feed(self._text.push(token))
+        return self.token_id is not None or self.matcher.matched
+
+    def fork(self) -> _DecodedStops:
+        forked = _DecodedStops(self.matcher.fork(), self._text.fork(), self._stop_token_ids)
+        forked.tokens, forked.token_id = self.tokens, self.token_id
+        return forked
+
+
 class _Row:
     """The state of one row."""
 
-    __slots__ = ("matcher", "stop", "text", "tokens")
+    __slots__ = ("reader", "stopped")
 
-    def __init__(self, matcher: StopSequenceMatcher, text: _DecodedText | None) -> None:
-        self.matcher = matcher
-        self.text = text
-        self.tokens = 0
-        self.stop: RowStop | None = None
+    def __init__(self, reader: TokenStops | _DecodedStops) -> None:
+        self.reader = reader
+        self.stopped = False
 
     def fork(self) -> _Row:
-        row = _Row(self.matcher.fork(), None if self.text is None else self.text.fork())
-        row.tokens, row.stop = self.tokens, self.stop
+        row = _Row(self.reader.fork())
+        row.stopped = self.stopped
         return row
+
+    @property
+    def stop(self) -> RowStop | None:
+        """Where the row stopped."""
+        if not self.stopped:
+            return None
+        reader = self.reader
+        matcher, token = reader.matcher, reader.token_id
+        span = matcher.match_span
+        if span is None:
+            at = matcher.position
+            return RowStop(None, None, token, at, at, matcher.position_char, reader.tokens)
+        return RowStop(
+            stop_sequence=matcher.stop_sequence,
+            stop_index=matcher.stop_index,
+            token_id=None,
+            start=span[0],
+            end=span[1],
+            start_char=matcher.match_start_char or 0,
+            tokens=reader.tokens,
+        )
 
 
 class StopSequenceCriteria:
@@ -237,8 +283,10 @@ class StopSequenceCriteria:
         self.stop_sequences = self._fresh.stop_sequences
         self._tokenizer = tokenizer
         self._bytes = _token_table(tokenizer)
-        self._stop_ids = {int(i) for i in stop_token_ids} | _special_ids(tokenizer, self.stop_sequences, self._bytes)
+        special = _special_ids(tokenizer, self.stop_sequences, self._bytes)
+        self._stop_ids = sorted({int(i) for i in stop_token_ids} | special)
         self._given_prompt_length = prompt_length
+        self._none_stopped: torch.Tensor | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -247,6 +295,7 @@ class StopSequenceCriteria:
         self._rows: list[_Row] = []
         self._ids: torch.Tensor | None = None  # the ids of the last call
         self._last = -1  # its last id, for a single row
+        self._follow: Any = None  # reads the next step of a single row on the CPU, in one call
 
     @property
     def stops(self) -> list[RowStop | None]:
@@ -263,38 +312,49 @@ class StopSequenceCriteria:
         Returns:
             Shape ``(rows,)``, bool: which rows have stopped.
         """
+        follow = self._follow
+        if follow is not None:
+            stopped = follow(input_ids)
+            if stopped is not None:
+                self._ids = input_ids
+                self._rows[0].stopped = stopped
+                none = self._none_stopped
+                if not stopped and none is not None and none._version == 0:
+                    return none
+                return self._answer(input_ids)
+            # Another generation, or ids somewhere else: the long way finds out.
+            self._follow = None
+            if self._ids is not None:
+                self._last = int(self._ids[0, -1])
         count, length = input_ids.shape
         new = self._new_ids(input_ids, count, length)
         if new is None:
             start = self._begin(count, length)
             new = _columns(input_ids, start)
-        done = [
-            row.stop is not None or (bool(ids) and self._read(row, ids))
-            for row, ids in zip(self._rows, new, strict=True)
-        ]
+        for row, ids in zip(self._rows, new, strict=True):
+            row.stopped = row.stopped or row.reader.push(ids)
         self._ids = input_ids
-        if count == 1 and new[0]:
-            self._last = new[0][-1]
-        return _bools(done, input_ids)
+        if count == 1:
+            if new[0]:
+                self._last = new[0][-1]
+            reader = self._rows[0].reader
+            if isinstance(reader, TokenStops) and reader.begin(input_ids):
+                self._follow = reader.follow
+        return self._answer(input_ids)
 
-    def _read(self, row: _Row, ids: list[int]) -> bool:
-        """Read the new ids of a row that hasn't stopped; whether it has now."""
-        table, stop_ids, feed = self._bytes, self._stop_ids, row.matcher.feed
-        for token in ids:
-            row.tokens += 1
-            if token in stop_ids:
-                row.stop = self._stopped(row, token)
-                return True
-            if row.text is not None:
-                feed(row.text.push(token))
-            elif table is not None and token < len(table) and (written := table[token]) is not None:
-                feed(written)
-            else:
-                continue
-            if row.matcher.matched:
-                row.stop = self._stopped(row, None)
-                return True
-        return False
+    def _answer(self, like: torch.Tensor) -> torch.Tensor:
+        """Which rows have stopped. Nearly always none has, and then the tensor is the same one."""
+        import torch
+
+        if any(row.stopped for row in self._rows):
+            return torch.tensor([row.stopped for row in self._rows], dtype=torch.bool, device=like.device)
+        none = self._none_stopped
+        # Whoever wrote into it has it for himself.
+        if none is None or none._version or len(none) != len(self._rows) or none.device != like.device:
+            # Tensors made in inference mode don't count what is written into them.
+            with torch.inference_mode(False):
+                none = self._none_stopped = torch.zeros(len(self._rows), dtype=torch.bool, device=like.device)
+        return none
 
     def _new_ids(self, input_ids: torch.Tensor, count: int, length: int) -> list[list[int]] | None:
         """The ids behind those of the last call, with the rows' states in order; None if a new generation begins."""
@@ -305,7 +365,7 @@ class StopSequenceCriteria:
         if length < seen:
             return None
         # Who goes on after every row has stopped does so by one token (beams do); more is the next prompt.
-        if length > seen + 1 and all(row.stop is not None for row in self._rows):
+        if length > seen + 1 and all(row.stopped for row in self._rows):
             return None
         if count == 1 and len(self._rows) == 1:
             # One row can't change places: its last id tells old text from a new prompt.
@@ -318,7 +378,7 @@ class StopSequenceCriteria:
         if now.device != before.device:
             return False
         columns = now[:, : before.shape[1]]
-        if extends_token_ids(now, before) if now.is_cpu else columns.equal(before):
+        if extends_token_ids(now, before) if _readable(now) and _readable(before) else columns.equal(before):
             return True
         same = (columns[:, None, :] == before[None, :, :]).all(-1)
         if not bool(same.any(-1).all()):
@@ -330,46 +390,28 @@ class StopSequenceCriteria:
         self.reset()
         if self.prompt_length is None:
             self.prompt_length = length - 1
-        self._rows = [
-            _Row(self._fresh.fork(), _DecodedText(self._tokenizer) if self._bytes is None else None)
-            for _ in range(count)
-        ]
+        self._rows = [_Row(self._reader()) for _ in range(count)]
         return self.prompt_length
 
-    @staticmethod
-    def _stopped(row: _Row, token: int | None) -> RowStop:
-        matcher = row.matcher
-        span = matcher.match_span
-        if span is None:
-            at = matcher.position
-            return RowStop(None, None, token, at, at, matcher.position_char, row.tokens)
-        return RowStop(
-            stop_sequence=matcher.stop_sequence,
-            stop_index=matcher.stop_index,
-            token_id=None,
-            start=span[0],
-            end=span[1],
-            start_char=matcher.match_start_char or 0,
-            tokens=row.tokens,
-        )
+    def _reader(self) -> TokenStops | _DecodedStops:
+        matcher = self._fresh.fork()
+        if self._bytes is None:
+            return _DecodedStops(matcher, _DecodedText(self._tokenizer), self._stop_ids)
+        return TokenStops(matcher, self._bytes, self._stop_ids)
 
 
 def _columns(input_ids: torch.Tensor, start: int) -> list[list[int]]:
     """The ids of each row from column ``start`` on."""
-    if input_ids.is_cpu:
+    if _readable(input_ids):
         return read_token_ids(input_ids, start)
     # One copy per step.
     columns: list[list[int]] = input_ids[:, start:].tolist()
     return columns
 
 
-def _bools(values: list[bool], like: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    # Nothing has stopped, nearly always: that is the quickest tensor to make.
-    if not any(values) and like.is_cpu:
-        return torch.zeros(len(values), dtype=torch.bool)
-    return torch.tensor(values, dtype=torch.bool, device=like.device)
+def _readable(input_ids: torch.Tensor) -> bool:
+    """Whether the rows can be read where they lie."""
+    return bool(input_ids.is_cpu and input_ids.stride(1) == 1)
 
 
 def _token_table(tokenizer: Any) -> list[bytes | None] | None:

@@ -354,6 +354,38 @@ def test_a_second_generation_begins_anew(info: Any) -> None:
     assert criteria.stops == [] and criteria.prompt_length is None
 
 
+def test_what_a_caller_writes_into_an_answer_stays_his(info: Any) -> None:
+    for rows in (1, 3):
+        criteria = StopSequenceCriteria(["</code>"], info)
+        ids = torch.tensor([ids_of("a")] * rows)
+        for _ in range(4):
+            ids = torch.cat([ids, torch.tensor([ids_of("b")] * rows)], 1)
+            with torch.inference_mode():
+                done = criteria(ids, None)
+                assert done.tolist() == [False] * rows
+                done |= True
+        assert criteria.stops == [None] * rows
+
+
+def test_ids_of_any_layout_are_followed(info: Any) -> None:
+    text = ids_of("a", "b", "a", "</co", "de>")
+    wide = torch.tensor([text, text])
+    layouts = {
+        "a view of a wider tensor": lambda n: wide[:1, :n],
+        "int32": lambda n: wide[:1, :n].int(),
+        "not contiguous": lambda n: wide.T.contiguous().T[:1, :n],
+        "in turns": lambda n: wide[:1, :n] if n % 2 else wide.T.contiguous().T[:1, :n],
+    }
+    for layout in layouts.values():
+        criteria = StopSequenceCriteria(["</code>"], info)
+        assert [criteria(layout(n), None).tolist() for n in range(2, 6)] == [[False], [False], [False], [True]]
+        stop = criteria.stops[0]
+        assert stop is not None and (stop.start, stop.end, stop.tokens) == (2, 9, 4)
+        # The same ids again bring nothing new; fewer begin anew.
+        assert criteria(layout(5), None).tolist() == [True]
+        assert criteria(layout(2), None).tolist() == [False]
+
+
 def test_token_ids_and_characters(info: Any) -> None:
     criteria = StopSequenceCriteria([], info, stop_token_ids=[ID[b"g"]])
     half, rest = "€".encode()[:2], "€".encode()[2:]

@@ -551,6 +551,62 @@ pub(crate) fn for_each_masked_row(
     }
 }
 
+/// The token ids of a torch tensor of one row on the CPU, read where they lie.
+///
+/// This is asked for at every step of a generation, so it asks the tensor for no more than it must.
+pub(crate) struct OneRow<'py> {
+    start: *const u8,
+    length: usize,
+    dtype: Dtype,
+    _owner: Bound<'py, PyAny>,
+}
+
+impl<'py> OneRow<'py> {
+    /// None if it is anything else.
+    pub(crate) fn new(ids: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let py = ids.py();
+        let Ok((1, length)) = ids.getattr(intern!(py, "shape"))?.extract::<(usize, usize)>() else { return Ok(None) };
+        // A row of a wider tensor is contiguous as well.
+        let on_cpu = ids.getattr_opt(intern!(py, "is_cpu"))?.is_some_and(|on_cpu| on_cpu.is_truthy().unwrap_or(false));
+        if !on_cpu || !ids.call_method0(intern!(py, "is_contiguous"))?.is_truthy()? {
+            return Ok(None);
+        }
+        let dtype = torch_dtype(&ids.getattr(intern!(py, "dtype"))?, Role::Ids);
+        let Ok(dtype @ (Dtype::Int64 | Dtype::Int32)) = dtype else { return Ok(None) };
+        let address: usize = ids.call_method0(intern!(py, "data_ptr"))?.extract()?;
+        if address == 0 || !address.is_multiple_of(dtype.size()) {
+            return Ok(None);
+        }
+        Ok(Some(Self { start: ptr::with_exposed_provenance(address), length, dtype, _owner: ids.clone() }))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    pub(crate) fn get(&self, column: usize) -> Option<i64> {
+        if column >= self.length {
+            return None;
+        }
+        // SAFETY: `new` has checked the type of the elements.
+        Some(unsafe {
+            match self.dtype {
+                Dtype::Int32 => i64::from(self.read::<i32>(column)),
+                _ => self.read::<i64>(column),
+            }
+        })
+    }
+
+    /// Reads a column in bounds.
+    ///
+    /// # Safety
+    /// The tensor's elements are of type `T`, and there is such a column.
+    unsafe fn read<T: Copy>(&self, column: usize) -> T {
+        // SAFETY: the tensor is contiguous, aligned, on the CPU and kept by `_owner`.
+        unsafe { self.start.cast::<T>().add(column).read() }
+    }
+}
+
 /// The token ids of each row from column `start` on; of a row with fewer columns none.
 ///
 /// `ids` has shape `(rows, length)`, int64 or int32: an array or a CPU torch tensor.

@@ -35,7 +35,7 @@ mod _core {
     #[pymodule_export]
     use crate::messages::clean_messages;
     #[pymodule_export]
-    use crate::stop::StopSequenceMatcher;
+    use crate::stop::{StopSequenceMatcher, TokenStops};
     #[pymodule_export]
     use crate::vocab::Vocabulary;
 }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyList, PyString};
 
+use crate::buffers::OneRow;
 use crate::errors::OrRaise;
 
 /// Finds where a stream of text must end.
@@ -43,6 +44,14 @@ impl StopSequenceMatcher {
     /// nobody calls into Python while holding it.
     fn state<'a>(&'a self, py: Python<'_>) -> MutexGuard<'a, State> {
         self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads bytes of which nobody wants to see what can be shown; whether a sequence has been found.
+    fn read(&self, py: Python<'_>, bytes: &[u8]) -> bool {
+        let state = &mut *self.state(py);
+        state.text = false;
+        state.stream.feed(bytes);
+        state.stream.matched().is_some()
     }
 
     /// Feeds `bytes`, which are what `piece` says; a piece that passes whole comes back as the same object.
@@ -244,5 +253,135 @@ impl StopSequenceMatcher {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let include = if self.include_stop { "True" } else { "False" };
         Ok(format!("StopSequenceMatcher({}, include_stop={include})", self.given.bind(py).repr()?))
+    }
+}
+
+/// Reads the token ids of one row for a :class:`StopSequenceMatcher`, by the bytes that they write.
+///
+/// Args:
+///     matcher: What reads the bytes.
+///     table: The bytes of each id, None for those that write nothing; ids beyond its end write nothing either.
+///     stop_token_ids: Ids that end the row by themselves.
+#[pyclass(frozen, module = "fairlead._core")]
+pub(crate) struct TokenStops {
+    matcher: Py<StopSequenceMatcher>,
+    table: Arc<Py<PyList>>,
+    stop_token_ids: Arc<[i64]>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// Generated tokens up to and with the one that ended the row.
+    tokens: usize,
+    /// Columns read, prompt included, and the id in the last of them.
+    columns: usize,
+    last: i64,
+    stopped: bool,
+    token_id: Option<i64>,
+}
+
+impl TokenStops {
+    fn progress<'a>(&'a self, py: Python<'_>) -> MutexGuard<'a, Progress> {
+        self.progress.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads ids up to the one that ends the row.
+    fn read(&self, py: Python<'_>, progress: &mut Progress, ids: impl Iterator<Item = i64>) {
+        let table = self.table.bind(py);
+        for id in ids {
+            if progress.stopped {
+                return;
+            }
+            progress.tokens += 1;
+            if self.stop_token_ids.contains(&id) {
+                progress.stopped = true;
+                progress.token_id = Some(id);
+            } else if let Ok(index) = usize::try_from(id)
+                && let Ok(written) = table.get_item(index)
+                && let Ok(bytes) = written.cast::<PyBytes>()
+            {
+                progress.stopped = self.matcher.get().read(py, bytes.as_bytes());
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl TokenStops {
+    #[new]
+    fn new(matcher: Py<StopSequenceMatcher>, table: Py<PyList>, stop_token_ids: Vec<i64>) -> Self {
+        let progress = Mutex::new(Progress::default());
+        Self { matcher, table: Arc::new(table), stop_token_ids: stop_token_ids.into(), progress }
+    }
+
+    /// Reads new ids; whether the row has stopped. Those behind a stop are dropped.
+    fn push(&self, py: Python<'_>, token_ids: Vec<i64>) -> bool {
+        let progress = &mut *self.progress(py);
+        self.read(py, progress, token_ids.into_iter());
+        progress.stopped
+    }
+
+    /// Marks that everything in ``input_ids``, shape ``(1, length)``, was read; whether its memory can be.
+    fn begin(&self, input_ids: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Some(row) = OneRow::new(input_ids)? else { return Ok(false) };
+        let progress = &mut *self.progress(input_ids.py());
+        progress.columns = row.len();
+        progress.last = row.get(row.len().wrapping_sub(1)).unwrap_or(-1);
+        Ok(progress.columns > 0)
+    }
+
+    /// Reads what ``input_ids``, shape ``(1, length)``, has behind what was read before.
+    ///
+    /// Returns:
+    ///     Whether the row has stopped. None if this is no continuation (shorter, another id where the last one was,
+    ///     several new ids after the end), or no CPU tensor of one row: nothing was read then.
+    fn follow(&self, input_ids: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+        let Some(row) = OneRow::new(input_ids)? else { return Ok(None) };
+        let py = input_ids.py();
+        let progress = &mut *self.progress(py);
+        let (columns, length) = (progress.columns, row.len());
+        if columns == 0
+            || length < columns
+            || row.get(columns - 1) != Some(progress.last)
+            || (progress.stopped && length > columns + 1)
+        {
+            return Ok(None);
+        }
+        if length > columns {
+            self.read(py, progress, (columns..length).filter_map(|column| row.get(column)));
+            progress.columns = length;
+            progress.last = row.get(length - 1).unwrap_or(-1);
+        }
+        Ok(Some(progress.stopped))
+    }
+
+    /// What reads the bytes.
+    #[getter]
+    fn matcher(&self, py: Python<'_>) -> Py<StopSequenceMatcher> {
+        self.matcher.clone_ref(py)
+    }
+
+    /// Generated tokens that were read, up to and with the one that ended the row.
+    #[getter]
+    fn tokens(&self, py: Python<'_>) -> usize {
+        self.progress(py).tokens
+    }
+
+    /// The id that ended the row by itself, or None.
+    #[getter]
+    fn token_id(&self, py: Python<'_>) -> Option<i64> {
+        self.progress(py).token_id
+    }
+
+    /// An independent row in the same state.
+    fn fork(&self, py: Python<'_>) -> PyResult<Self> {
+        let progress = *self.progress(py);
+        Ok(Self {
+            matcher: Py::new(py, self.matcher.get().fork(py))?,
+            table: Arc::clone(&self.table),
+            stop_token_ids: Arc::clone(&self.stop_token_ids),
+            progress: Mutex::new(progress),
+        })
     }
 }
