@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import threading
 import time
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from fairlead.errors import (
@@ -26,16 +24,16 @@ from fairlead.models._base import REMOVE_PARAMETER, Model
 from fairlead.models._constraint import Constraint, resolve_constraint
 from fairlead.models._output import ByteDecoder, Output, StopFilter, TextDecoder
 from fairlead.models._reasoning import GatedGrammar, ReasoningFilter, check_reasoning, reasoning_state
+from fairlead.models._request import LocalRequest, Prompt
 from fairlead.models._stream import StreamRun
+from fairlead.models._tool_choice import chosen_tool, compiler_with, tool_syntax_of
 from fairlead.streaming import ChatMessageStreamDelta, ChatStream
-from fairlead.tools import ToolCallFilter, ToolSyntax, find_tool_syntax, named_tool_syntax
-from fairlead.tools._syntax import SPECIAL_CLOSE, SPECIAL_OPEN
+from fairlead.tools import ToolCallFilter, ToolSyntax, named_tool_syntax
 from fairlead.types import ReplyInfo, Timings, TokenUsage
 
 if TYPE_CHECKING:
-    from fairlead._core import CompiledGrammar, GrammarMatcher
+    from fairlead._core import CompiledGrammar
     from fairlead.grammar import Grammar, GrammarCompiler
-    from fairlead.models._reasoning import GatedMatcher, State
     from fairlead.tokenizer import TokenizerInfo
 
 __all__ = ["LocalModel", "LocalRequest", "Prompt"]
@@ -43,99 +41,6 @@ __all__ = ["LocalModel", "LocalRequest", "Prompt"]
 _DEFAULT_MAX_NEW_TOKENS = 1024
 # Enough of a prompt's end to see a tag that the template wrote.
 _TAIL_TOKENS = 32
-
-
-@dataclass
-class Prompt:
-    """A rendered prompt.
-
-    Attributes:
-        inputs: What the backend's ``_run`` takes: tensors, ids, text with images.
-        token_ids: The prompt's tokens, as far as they are known before the framework has seen it.
-    """
-
-    inputs: Any
-    token_ids: Sequence[int]
-
-
-@dataclass
-class LocalRequest:
-    """One request, understood: what a backend needs to run it.
-
-    Attributes:
-        prompt: What the backend's ``_render`` made of messages and tools.
-        max_new_tokens: At most so many are generated.
-        options: Everything else, for the framework's generation call.
-        stop_sequences: Matched by ``Output``; a backend may also hand them to its framework.
-        constraint: What was asked for, or None.
-        grammar: The compiled constraint of the answer, or None. Not made when the backend enforces constraints itself.
-        compiled: What masks follow: ``grammar``, or that behind a gate which opens when the reasoning ends.
-        tags: The tags of the reasoning, or None.
-        reasoning: Where the output begins with respect to them.
-        shown_tokens: Special tokens whose text the output has to show.
-        tools: The tools that may be called, in OpenAI's form.
-        tool_syntax: How the model writes calls.
-        must_call: The output is held to tool calls.
-        jump_forward: "jump" to append what the constraint forces at once; "mask" for the same masks, token by token.
-        mask_seconds: Backends add the time that masks took.
-        cached_tokens: Backends say how many tokens of the prompt they didn't have to compute.
-    """
-
-    prompt: Prompt
-    max_new_tokens: int
-    options: dict[str, Any]
-    stop_sequences: tuple[str, ...] = ()
-    stop_inside_constraint: bool = False
-    constraint: Constraint | None = None
-    grammar: CompiledGrammar | None = None
-    compiled: CompiledGrammar | GatedGrammar | None = None
-    reasoning: State | None = None
-    tags: tuple[str, str] | None = None
-    shown_tokens: dict[int, str] = field(default_factory=dict)
-    tools: list[dict[str, Any]] | None = None
-    tool_syntax: ToolSyntax | None = None
-    must_call: bool = False
-    jump_forward: Literal["jump", "mask"] | None = None
-    prompt_seconds: float = 0.0
-    compile_seconds: float = 0.0
-    mask_seconds: float = 0.0
-    cached_tokens: int = 0
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of the prompt."""
-        return len(self.prompt.token_ids)
-
-    def new_matcher(self) -> GrammarMatcher | GatedMatcher:
-        """A matcher at the beginning of the output; only with a constraint."""
-        from fairlead._core import GrammarMatcher
-
-        if isinstance(self.compiled, GatedGrammar):
-            return self.compiled.new_matcher()
-        assert self.compiled is not None
-        return GrammarMatcher(self.compiled)
-
-    def is_sentence(self, text: str) -> bool:
-        """Whether an answer is all that the constraint asks for."""
-        return self.sentence_check()(text)
-
-    def sentence_check(self) -> Callable[[str], bool]:
-        """``is_sentence`` for texts that each continue the one before: what was read isn't read again."""
-        if self.grammar is None:
-            return lambda text: True
-        from fairlead._core import GrammarMatcher
-
-        matcher = GrammarMatcher(self.grammar, max_rollback_tokens=0)
-        read = 0
-        alive = True
-
-        def check(text: str) -> bool:
-            nonlocal read, alive
-            alive = alive and bool(matcher.accept_string(text[read:]))
-            read = len(text)
-            return alive and bool(matcher.is_completed())
-
-        return check
 
 
 class LocalModel(Model):
@@ -377,51 +282,24 @@ class LocalModel(Model):
         """How this model writes tool calls: as it was told, or as its chat template does."""
         if self._tool_syntax is None:
             template = self.apply_chat_template_kwargs.get("chat_template") or self.tokenizer.chat_template
-            if isinstance(template, Mapping):
-                template = template.get("tool_use") or template.get("default")
-            self._tool_syntax = find_tool_syntax(template) or named_tool_syntax("json")
-            if self._tool_syntax.name == "json":
-                warnings.warn(
-                    f"the chat template of {self.model_id} is of no family whose tool calls are known; plain JSON "
-                    "objects with name and arguments are read. tool_syntax= names another way",
-                    stacklevel=4,
-                )
+            self._tool_syntax = tool_syntax_of(template, self.model_id)
         return self._tool_syntax
 
     def _call_grammar(self, request: LocalRequest, choice: Any, parallel: bool) -> tuple[GrammarCompiler, Grammar]:
         """The grammar of the tool calls that ``tool_choice`` asks for, and the compiler for it."""
-        from fairlead.grammar import GrammarCompiler
-        from fairlead.tokenizer import TokenizerInfo
-
-        only = None
-        if isinstance(choice, Mapping):
-            only = choice.get("function", choice).get("name")
-        if only is None and choice not in ("required", "any"):
-            raise ConfigurationError(
-                'tool_choice is "auto", "none", "required" or {"type": "function", "function": {"name": ...}}, '
-                f"not {choice!r}"
-            )
         syntax = request.tool_syntax
         assert syntax is not None and request.tools is not None
         special = self._special_ids(syntax.special)
-        grammar = syntax.grammar(request.tools, only=only, parallel=parallel, special=list(special.values()))
-        with self._engine_lock:
-            if not special:
-                return self.grammar_compiler, grammar
-            if self._call_compiler is None:
-                info = self.tokenizer_info
-                if info is None:
-                    return self.grammar_compiler, grammar  # raises
-                # Nothing else may spell what stands for a special token.
-                marks = (SPECIAL_OPEN.encode(), SPECIAL_CLOSE.encode())
-                tokens: list[bytes | str | None] = [
-                    None if text is not None and any(mark in text for mark in marks) else text
-                    for text in info.decoded_vocab
-                ]
-                for token, text in special.items():
-                    tokens[token] = f"{SPECIAL_OPEN}{text}{SPECIAL_CLOSE}".encode()
-                self._call_compiler = GrammarCompiler(TokenizerInfo(tokens, stop_token_ids=info.stop_token_ids))
-            return self._call_compiler, grammar
+        grammar = syntax.grammar(
+            request.tools, only=chosen_tool(choice), parallel=parallel, special=list(special.values())
+        )
+        compiler = self.grammar_compiler
+        if special:
+            with self._engine_lock:
+                if self._call_compiler is None:
+                    self._call_compiler = compiler_with(compiler.tokenizer_info, special)
+                compiler = self._call_compiler
+        return compiler, grammar
 
     def _gated(
         self, request: LocalRequest, compiler: GrammarCompiler, grammar: CompiledGrammar
