@@ -19,6 +19,7 @@ __all__ = [
     "prefix_cache_of",
     "snapshot",
     "states_of",
+    "takes_caches",
 ]
 
 # Buffers grow by this share and at least by so many tokens, so that a step rarely copies what is there.
@@ -134,6 +135,18 @@ def _copy(cache: Any, length: int) -> Any:
     return copied
 
 
+def takes_caches(model: Any) -> bool:
+    """Whether a model takes a cache that was made for it, rather than one of a class of its own."""
+    supported = getattr(model, "_supports_default_dynamic_cache", lambda: True)()
+    if not supported or getattr(model.config, "is_encoder_decoder", False):
+        return False
+    try:
+        new_cache(model)
+    except Exception:
+        return False
+    return True
+
+
 def prefix_cache_of(model: Any, limit_bytes: int) -> PrefixCache[Any] | None:
     """A prefix cache for a model; None if its states can't be carried from one call to another.
 
@@ -141,17 +154,10 @@ def prefix_cache_of(model: Any, limit_bytes: int) -> PrefixCache[Any] | None:
     can't go back: a copy of their states is kept as they were at the end of the prompt (see ``snapshot``), for prompts
     that continue it.
     """
-    supported = getattr(model, "_supports_default_dynamic_cache", lambda: True)()
-    if limit_bytes <= 0 or not supported or getattr(model.config, "is_encoder_decoder", False):
+    if limit_bytes <= 0 or not takes_caches(model) or keeps_positions(model):
         return None
-    if keeps_positions(model):
-        return None
-    try:
-        plain = _is_growing(new_cache(model))
-        if not plain and not _continues(model):
-            return None
-    except Exception:
-        # A model with a cache class of its own.
+    plain = _is_growing(new_cache(model))
+    if not plain and not _continues(model):
         return None
     return PrefixCache(limit_bytes, size=_nbytes, crop=_crop if plain else None, copy=_copy if plain else None)
 
@@ -164,13 +170,25 @@ def _continues(model: Any) -> bool:
     window = getattr(config, "sliding_window", None) or 0
     length = 48 + (window if window <= 512 else 0)
     ids = torch.arange(length, device=model.device)[None] * 7 % min(int(config.vocab_size), 997)
+    try:
+        whole, parts = _both_ways(model, ids)
+    except Exception:
+        # Inputs or a cache that aren't understood here.
+        return False
+    tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
+    return bool((whole - parts).abs().max() <= tolerance * whole.std().clamp(min=1e-6))
+
+
+def _both_ways(model: Any, ids: Any) -> tuple[Any, Any]:
+    import torch
+
+    split = ids.shape[1] - 19
     with torch.no_grad():
         whole = model(input_ids=ids, use_cache=False).logits[0, -1].float()
         cache = new_cache(model)
-        model(input_ids=ids[:, : length - 19], past_key_values=cache, use_cache=True)
-        parts = model(input_ids=ids[:, length - 19 :], past_key_values=cache, use_cache=True).logits[0, -1].float()
-    tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
-    return bool((whole - parts).abs().max() <= tolerance * whole.std().clamp(min=1e-6))
+        model(input_ids=ids[:, :split], past_key_values=cache, use_cache=True)
+        parts = model(input_ids=ids[:, split:], past_key_values=cache, use_cache=True).logits[0, -1].float()
+    return whole, parts
 
 
 def snapshot(model: Any, inputs: dict[str, Any], cache: Any) -> Any:

@@ -17,11 +17,11 @@ from fairlead.models._kv_cache import (
     default_limit,
     image_key,
     inputs_behind,
-    keeps_positions,
     new_cache,
     prefix_cache_of,
     snapshot,
     states_of,
+    takes_caches,
 )
 from fairlead.models._local import LocalModel, LocalRequest, Prompt
 from fairlead.models._output import Output
@@ -162,6 +162,8 @@ class TransformersModel(LocalModel):
             raise ConfigurationError(f"prefix_cache_bytes is a number of bytes, not {prefix_cache_bytes!r}")
         self.prefix_cache_bytes = self._prefix_limit = prefix_cache_bytes
         self._prefix: PrefixCache[Any] | None = None
+        self._takes_caches: bool | None = None
+        self._can_jump: bool | None = None
         self._spans: CanonicalSpans | None = None
         self._forward_names = frozenset(inspect.signature(model.forward).parameters)
         kwargs.setdefault("flatten_messages_as_text", not self._is_vlm)
@@ -219,21 +221,18 @@ class TransformersModel(LocalModel):
             return
         found = self._find_states(request)
         jump = self._jump(request)
-        if found is None and jump is None:
-            self._run_rows([request], [output])
-            return
         inputs = request.prompt.inputs
-        cache = None
+        cache: Any = None
         if found is not None:
             store, key = found
             cache, request.cached_tokens = store.take(key)
             inputs = inputs_behind(inputs, key, request.cached_tokens)
-        cache = new_cache(self.model) if cache is None else cache
+        cache = self._new_cache() if cache is None else cache
         if found is not None and not store.crops:
             # These states can't go back from behind the answer, which the next prompt may write otherwise.
             store.give(key[:-1], len(key) - 1, snapshot(self.model, inputs, cache))
         # Whoever fails keeps nothing: the layers may have stopped at different lengths.
-        ids = self._run_rows([request], [output], {**inputs, "past_key_values": cache}, jump)
+        ids = self._run_rows([request], [output], inputs, cache, jump)
         if found is not None and store.crops:
             written = ids[0, len(key) :].tolist()
             store.give((key + written)[: states_of(cache)], len(key), cache)
@@ -263,14 +262,23 @@ class TransformersModel(LocalModel):
         key = image_key(request.prompt.inputs, list(request.prompt.token_ids), image_token)
         return None if key is None else (store, key)
 
+    def _new_cache(self) -> Any:
+        """An empty cache that grows in place, or None: then Transformers makes its own."""
+        with self._engine_lock:
+            if self._takes_caches is None:
+                self._takes_caches = takes_caches(self.model)
+        return new_cache(self.model) if self._takes_caches else None
+
     def _jump(self, request: LocalRequest) -> JumpProcessor | None:
         """What follows a grammar and jumps over what it forces, if that is asked for and can be done."""
         if not request.jump_forward or request.compiled is None:
             return None
-        if set(request.prompt.inputs) - {"input_ids", "attention_mask", "pixel_values"} or keeps_positions(self.model):
-            raise ConfigurationError(
-                f"{self.model_id} can't jump forward: its inputs are more than tokens and pictures"
-            )
+        with self._engine_lock:
+            if self._can_jump is None:
+                # Several tokens behind others, as in a prompt that goes on.
+                self._can_jump = prefix_cache_of(self.model, 1) is not None
+        if not self._can_jump or set(request.prompt.inputs) - {"input_ids", "attention_mask", "pixel_values"}:
+            raise ConfigurationError(f"{self.model_id} can't jump forward: its states or inputs are of another kind")
         with self._engine_lock:
             if self._spans is None:
                 info = self.tokenizer_info
@@ -294,6 +302,7 @@ class TransformersModel(LocalModel):
         requests: Sequence[LocalRequest],
         outputs: Sequence[Output],
         prompt: dict[str, Any] | None = None,
+        cache: Any = None,
         jump: JumpProcessor | None = None,
     ) -> Any:
         """Run requests of equal options as one batch; returns the ids of prompts and answers."""
@@ -305,6 +314,8 @@ class TransformersModel(LocalModel):
         if prompt is None:
             prompts = [request.prompt.inputs for request in requests]
             prompt = prompts[0] if len(prompts) == 1 else _pad_left(prompts, pad)
+        if cache is not None:
+            options["past_key_values"] = cache
         # Only the context makes them differ, and the longest prompt has the least room in it.
         limit = min(request.max_new_tokens for request in requests)
         width = prompt["input_ids"].shape[1]
@@ -320,7 +331,9 @@ class TransformersModel(LocalModel):
         elif any(request.compiled is not None for request in requests):
             from fairlead.logits_processor import LogitsProcessor
 
-            constraint = LogitsProcessor([cast(Any, request.compiled) for request in requests])
+            # Drafts and raw logits are spoiled by masks in place.
+            inplace = _OWN_CACHE.isdisjoint(options) and not options.get("output_logits")
+            constraint = LogitsProcessor([cast(Any, request.compiled) for request in requests], inplace=inplace)
             processors.append(constraint)
         try:
             ids = self.model.generate(
@@ -343,7 +356,7 @@ class TransformersModel(LocalModel):
         if _several(requests[0].options) or not _side_by_side([request.prompt.inputs for request in requests]):
             super()._run_batch(requests, outputs)
         else:
-            self._run_rows(requests, outputs)
+            self._run_rows(requests, outputs, cache=None if self._brings_cache(requests[0]) else self._new_cache())
 
     def _context_length(self) -> int | None:
         # Relative positions have no end: only a table of them, or rotations scaled for so many, do.
