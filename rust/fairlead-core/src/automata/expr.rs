@@ -105,6 +105,9 @@ impl Flags {
     /// Contains complements: may hold bytes that are no UTF-8.
     pub(crate) const BYTES: u8 = 8;
 
+    /// A rule may be called right at the start, or a key is marked there.
+    pub(crate) const STARTS: u8 = 16;
+
     pub(crate) fn new(nullable: bool, others: u8) -> Self {
         Self(u8::from(nullable) | (others & !Self::NULLABLE))
     }
@@ -120,8 +123,15 @@ impl Flags {
     pub(crate) fn calls(self) -> bool {
         self.0 & Self::CALLS != 0
     }
+    /// Whether the first byte may belong to a rule that is called; if not, the row says where it leads.
+    pub(crate) fn starts_calls(self) -> bool {
+        self.0 & Self::STARTS != 0
+    }
     pub(crate) fn inherited(self) -> u8 {
-        self.0 & !Self::NULLABLE
+        self.0 & !(Self::NULLABLE | Self::STARTS)
+    }
+    pub(crate) fn starts(self) -> u8 {
+        self.0 & Self::STARTS
     }
 }
 

@@ -1,6 +1,9 @@
 //! Frames: an expression on the stack, with where each byte leads through the rules that it may call.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
+
+use smallvec::{SmallVec, smallvec};
 
 use super::bulk::Bulk;
 use super::expr::{ExprId, Node, RuleId, one_less};
@@ -20,7 +23,7 @@ pub(crate) enum Target {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Move {
     /// What remains below, the lowest first; empty if `top` replaces the frame.
-    pub(crate) push: Box<[ExprId]>,
+    pub(crate) push: Push,
     /// Whether the lowest of `push` is the frame itself going on, rather than having ended in a tail call.
     pub(crate) keeps: bool,
     /// The new top.
@@ -39,7 +42,13 @@ pub(crate) struct Frame {
     pub(crate) bulk: OnceLock<Option<Bulk>>,
 }
 
-type Source<'a> = (Vec<Edge<ExprId>>, Vec<ExprId>, bool);
+/// Rules with what remains after each.
+pub(crate) type Calls = SmallVec<[(RuleId, ExprId); 4]>;
+
+/// What is left on the stack, the lowest first.
+type Push = SmallVec<[ExprId; 4]>;
+
+type Source<'a> = (Cow<'a, [Edge<ExprId>]>, Push, bool);
 
 impl Store {
     /// An expression as a frame.
@@ -58,12 +67,12 @@ impl Store {
     }
 
     /// The rules that may be entered next, each with what remains after it.
-    pub(crate) fn calls(&self, e: ExprId) -> Vec<(RuleId, ExprId)> {
-        if !self.flags(e).calls() {
-            return Vec::new();
+    pub(crate) fn calls(&self, e: ExprId) -> Calls {
+        if !self.flags(e).starts_calls() {
+            return Calls::new();
         }
         match self.node(e) {
-            Node::Call(rule) => vec![(*rule, EPS)],
+            Node::Call(rule) => smallvec![(*rule, EPS)],
             Node::Concat(a, b) => {
                 let mut out = self.calls(*a);
                 for (_, rest) in &mut out {
@@ -80,16 +89,21 @@ impl Store {
                 let calls = self.calls(*body).into_iter();
                 calls.map(|(rule, rest)| (rule, self.concat(rest, again))).collect()
             }
-            Node::Switch(slice) => self.table(slice.table).ended(*slice).map_or_else(Vec::new, |tail| self.calls(tail)),
+            Node::Switch(slice) => {
+                self.table(slice.table).ended(*slice).map_or_else(Calls::new, |tail| self.calls(tail))
+            }
             Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::Counted(_) | Node::Distinct(_) => {
                 self.calls(self.unfold(e))
             }
-            _ => Vec::new(),
+            _ => Calls::new(),
         }
     }
 
-    fn merge_calls(&self, calls: Vec<(RuleId, ExprId)>) -> Vec<(RuleId, ExprId)> {
-        let mut out: Vec<(RuleId, ExprId)> = Vec::with_capacity(calls.len());
+    fn merge_calls(&self, calls: Calls) -> Calls {
+        if calls.len() < 2 {
+            return calls;
+        }
+        let mut out = Calls::with_capacity(calls.len());
         for (rule, rest) in calls {
             let marks = self.marks_key(rest);
             match out.iter_mut().find(|(r, old)| *r == rule && self.marks_key(*old) == marks) {
@@ -102,18 +116,20 @@ impl Store {
 
     /// Collects the rows of all rules that can begin here, each with what it would leave on the stack. Rules have no
     /// left recursion, so this ends.
-    fn sources(&self, e: ExprId, push: &[ExprId], keeps: bool, out: &mut Vec<Source<'_>>) {
-        let mut edges = self.row(e).edges.to_vec();
-        edges.retain(|edge| self.alive(edge.to));
+    fn sources<'a>(&'a self, e: ExprId, push: &[ExprId], keeps: bool, out: &mut SmallVec<[Source<'a>; 4]>) {
+        let mut edges = Cow::Borrowed(&*self.row(e).edges);
+        if edges.iter().any(|edge| !self.alive(edge.to)) {
+            edges.to_mut().retain(|edge| self.alive(edge.to));
+        }
         if !edges.is_empty() {
-            out.push((edges, push.to_vec(), keeps));
+            out.push((edges, push.into(), keeps));
         }
         for (rule, rest) in self.calls(e) {
             let body = self.body(rule);
             if rest == EMPTY || body == EMPTY {
                 continue;
             }
-            let mut below = push.to_vec();
+            let mut below = Push::from_slice(push);
             // A frame with nothing left is not kept: tail calls don't grow the stack.
             let keeps_now = if push.is_empty() && keeps { rest != EPS } else { keeps };
             if rest != EPS {
@@ -124,7 +140,7 @@ impl Store {
     }
 
     fn moves_of(&self, e: ExprId) -> ByteMap<Target> {
-        let mut sources = Vec::new();
+        let mut sources = SmallVec::new();
         self.sources(e, &[], true, &mut sources);
         if let [(edges, push, true)] = &sources[..]
             && push.is_empty()
@@ -133,14 +149,14 @@ impl Store {
                 edges.iter().map(|g| Edge { lo: g.lo, hi: g.hi, to: Target::Replace(g.to) }).collect(),
             );
         }
-        let maps: Vec<&[Edge<ExprId>]> = sources.iter().map(|(edges, _, _)| &**edges).collect();
-        let mut known: hashbrown::HashMap<Vec<Option<ExprId>>, Target> = hashbrown::HashMap::new();
+        let maps: SmallVec<[&[Edge<ExprId>]; 4]> = sources.iter().map(|(edges, _, _)| &**edges).collect();
+        let mut known: Vec<(SmallVec<[Option<ExprId>; 4]>, Target)> = Vec::new();
         let mut out = Vec::new();
         overlay(&maps, |lo, hi, found| {
             if found.iter().all(Option::is_none) {
                 return;
             }
-            let to = *known.entry(found.to_vec()).or_insert_with(|| {
+            let make = || {
                 let mut moves: Vec<Move> = Vec::new();
                 for (to, (_, push, keeps)) in found.iter().zip(&sources) {
                     let Some(to) = *to else { continue };
@@ -159,6 +175,12 @@ impl Store {
                 }
                 self.charge(moves.iter().map(|m| 32 + m.push.len() * 4).sum());
                 Target::Moves(self.moves.push(moves.into()) as u32)
+            };
+            let to = known.iter().rev().find(|(same, _)| same[..] == *found).map(|&(_, to)| to);
+            let to = to.unwrap_or_else(|| {
+                let to = make();
+                known.push((found.into(), to));
+                to
             });
             out.push(Edge { lo, hi, to });
         });
@@ -167,7 +189,7 @@ impl Store {
 
     /// A child that is complete already gives way to what lies below it.
     fn settled(&self, top: ExprId, push: &[ExprId], keeps: bool) -> Move {
-        let (mut top, mut push) = (top, push.to_vec());
+        let (mut top, mut push) = (top, Push::from_slice(push));
         while top == EPS
             && let Some(&below) = push.last()
             && !self.marks_key(below)
@@ -175,7 +197,7 @@ impl Store {
             top = below;
             push.pop();
         }
-        Move { keeps, push: push.into(), top }
+        Move { keeps, push, top }
     }
 
     /// Whether an undeclared key is complete when this frame is returned to.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::expr::{ExprId, Node, UNBOUNDED, one_less};
 use super::store::{EMPTY, EPS, Store};
 
@@ -24,15 +26,17 @@ pub(crate) type Row = ByteMap<ExprId>;
 
 impl<T: Copy + PartialEq> ByteMap<T> {
     pub(crate) fn new(mut edges: Vec<Edge<T>>) -> Self {
-        edges.sort_unstable_by_key(|e| e.lo);
-        let mut merged: Vec<Edge<T>> = Vec::with_capacity(edges.len());
-        for edge in edges {
-            match merged.last_mut() {
-                Some(last) if last.to == edge.to && u16::from(last.hi) + 1 == u16::from(edge.lo) => last.hi = edge.hi,
-                _ => merged.push(edge),
-            }
+        if !edges.is_sorted_by_key(|e| e.lo) {
+            edges.sort_unstable_by_key(|e| e.lo);
         }
-        Self { edges: merged.into() }
+        edges.dedup_by(|next, last| {
+            let adjoins = last.to == next.to && u16::from(last.hi) + 1 == u16::from(next.lo);
+            if adjoins {
+                last.hi = next.hi;
+            }
+            adjoins
+        });
+        Self { edges: edges.into() }
     }
 
     /// Where `b` leads.
@@ -45,7 +49,22 @@ impl<T: Copy + PartialEq> ByteMap<T> {
 
 /// Splits several maps at all their boundaries; calls `each` with the range and what each map has there.
 pub(crate) fn overlay<T: Copy>(maps: &[&[Edge<T>]], mut each: impl FnMut(u8, u8, &[Option<T>])) {
-    let mut cuts: Vec<u16> = vec![0, 256];
+    if let [map] = maps {
+        // Nothing to split; the gaps are told too.
+        let mut next = 0u16;
+        for edge in *map {
+            if u16::from(edge.lo) > next {
+                each(next as u8, edge.lo - 1, &[None]);
+            }
+            each(edge.lo, edge.hi, &[Some(edge.to)]);
+            next = u16::from(edge.hi) + 1;
+        }
+        if next < 256 {
+            each(next as u8, 0xFF, &[None]);
+        }
+        return;
+    }
+    let mut cuts: SmallVec<[u16; 64]> = smallvec![0, 256];
     for map in maps {
         for edge in *map {
             cuts.push(u16::from(edge.lo));
@@ -54,8 +73,8 @@ pub(crate) fn overlay<T: Copy>(maps: &[&[Edge<T>]], mut each: impl FnMut(u8, u8,
     }
     cuts.sort_unstable();
     cuts.dedup();
-    let mut at = vec![0usize; maps.len()];
-    let mut found = vec![None; maps.len()];
+    let mut at: SmallVec<[usize; 4]> = smallvec![0; maps.len()];
+    let mut found: SmallVec<[Option<T>; 4]> = smallvec![None; maps.len()];
     for pair in cuts.windows(2) {
         let (lo, hi) = (pair[0] as u8, (pair[1] - 1) as u8);
         for (k, map) in maps.iter().enumerate() {

@@ -154,6 +154,15 @@ impl Stack {
     /// All stacks after one more byte; empty if there is none.
     pub(crate) fn step(&mut self, store: &Store, tops: &[Top], b: u8, keys: &mut dyn Keys) -> Tops {
         if let [top] = tops {
+            let flags = store.flags(top.frame);
+            if !flags.nullable() && !flags.starts_calls() {
+                let next = store.row(top.frame).get(b).filter(|&to| !flags.boolean() || store.alive(to));
+                match next {
+                    None => return Tops::new(),
+                    Some(EPS) => {}
+                    Some(next) => return smallvec![Top { frame: next, ..*top }],
+                }
+            }
             let frame = store.frame(top.frame);
             if !frame.nullable
                 && let Some(Target::Replace(next)) = frame.moves.get(b)
@@ -172,8 +181,14 @@ impl Stack {
     }
 
     fn step_one(&mut self, store: &Store, top: Top, b: u8, keys: &mut dyn Keys, out: &mut Tops) {
-        let frame = store.frame(top.frame);
-        match frame.moves.get(b) {
+        let flags = store.flags(top.frame);
+        let target = if flags.starts_calls() {
+            store.frame(top.frame).moves.get(b)
+        } else {
+            let next = store.row(top.frame).get(b);
+            next.filter(|&to| !flags.boolean() || store.alive(to)).map(Target::Replace)
+        };
+        match target {
             None => {}
             Some(Target::Replace(next)) => self.add(store, Top { frame: next, ..top }, keys, out),
             Some(Target::Moves(index)) => {
@@ -188,7 +203,7 @@ impl Stack {
                 }
             }
         }
-        if frame.nullable {
+        if flags.nullable() {
             let nodes: SmallVec<[u32; 4]> = self.nodes(&top.link).into();
             for node in nodes {
                 if node == 0 || self.popped.contains(&node) {

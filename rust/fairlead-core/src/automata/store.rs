@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use super::byteset::ByteSet;
 use super::counted::CountedSpec;
@@ -187,31 +188,36 @@ impl Store {
             Node::Empty | Node::Bytes(_) | Node::Text(_) => Flags::new(false, 0),
             Node::Eps => Flags::new(true, 0),
             Node::Concat(a, b) => {
-                Flags::new(of(a).nullable() && of(b).nullable(), of(a).inherited() | of(b).inherited())
+                let starts = of(a).starts() | if of(a).nullable() { of(b).starts() } else { 0 };
+                Flags::new(of(a).nullable() && of(b).nullable(), of(a).inherited() | of(b).inherited() | starts)
             }
             Node::Union(parts) => {
-                Flags::new(parts.iter().any(|p| of(p).nullable()), parts.iter().fold(0, |f, p| f | of(p).inherited()))
+                let others = parts.iter().fold(0, |f, p| f | of(p).inherited() | of(p).starts());
+                Flags::new(parts.iter().any(|p| of(p).nullable()), others)
             }
             Node::Inter(parts) => Flags::new(
                 parts.iter().all(|p| of(p).nullable()),
                 parts.iter().fold(Flags::BOOLEAN, |f, p| f | of(p).inherited()),
             ),
             Node::Not(e) => Flags::new(!of(e).nullable(), of(e).inherited() | Flags::BOOLEAN | Flags::BYTES),
-            Node::Repeat { body, min, .. } => Flags::new(*min == 0 || of(body).nullable(), of(body).inherited()),
+            Node::Repeat { body, min, .. } => {
+                Flags::new(*min == 0 || of(body).nullable(), of(body).inherited() | of(body).starts())
+            }
             // Only members have tables with ranks, and their tails all call.
+            Node::Ranked(..) => Flags::new(false, Flags::CALLS),
             Node::Call(_)
-            | Node::Ranked(..)
             | Node::Members(_)
             | Node::Value(..)
             | Node::Elements(_)
             | Node::Counted(_)
             | Node::Distinct(_)
-            | Node::KeyMark => Flags::new(false, Flags::CALLS),
+            | Node::KeyMark => Flags::new(false, Flags::CALLS | Flags::STARTS),
             Node::Switch(slice) => {
                 let table = self.table(slice.table);
                 let tails = &table.entries[slice.lo as usize..slice.hi as usize];
-                let nullable = table.ended(*slice).is_some_and(|tail| self.nullable(tail));
-                Flags::new(nullable, tails.iter().fold(0, |f, (_, tail)| f | of(tail).inherited()))
+                let ended = table.ended(*slice).map_or(Flags::new(false, 0), |tail| of(&tail));
+                let others = tails.iter().fold(ended.starts(), |f, (_, tail)| f | of(tail).inherited());
+                Flags::new(ended.nullable(), others)
             }
             Node::Except(slice) => Flags::new(self.table(slice.table).ended(*slice).is_none(), Flags::BYTES),
             Node::Number(n) => Flags::new(self.number_spec(n.spec).may_end(n), 0),
@@ -531,7 +537,7 @@ impl Store {
 
     /// Any of several.
     pub fn union(&self, parts: impl IntoIterator<Item = ExprId>) -> ExprId {
-        let mut flat: Vec<ExprId> = Vec::new();
+        let mut flat: SmallVec<[ExprId; 16]> = SmallVec::new();
         let mut bytes = ByteSet::EMPTY;
         for part in parts {
             match self.node(part) {
@@ -562,16 +568,16 @@ impl Store {
             }
             if flat.contains(&self.any) {
                 // Everything here is valid UTF-8 from a character's start, so any text takes regular members in.
-                flat.retain(|&e| e == self.any || self.flags(e).calls());
+                flat.retain(|e| *e == self.any || self.flags(*e).calls());
             }
             if flat.contains(&EPS) && flat.iter().any(|&e| e != EPS && self.nullable(e)) {
-                flat.retain(|&e| e != EPS);
+                flat.retain(|e| *e != EPS);
             }
         }
         match flat[..] {
             [] => EMPTY,
             [one] => one,
-            _ => self.intern(Node::Union(flat.into())),
+            _ => self.intern(Node::Union(flat.into_vec().into())),
         }
     }
 

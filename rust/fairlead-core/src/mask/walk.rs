@@ -56,7 +56,7 @@ impl Walk<'_> {
         let (bytes, nodes) = trie.children(node);
         if let [top] = tops[..] {
             let flags = self.store.flags(top.frame);
-            if !flags.nullable() && !flags.calls() {
+            if !flags.nullable() && !flags.starts_calls() {
                 let store = self.store;
                 let row = store.row(top.frame);
                 if bytes.len() * 2 < row.edges.len() {
