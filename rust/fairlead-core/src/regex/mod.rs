@@ -243,6 +243,8 @@ impl Builder<'_> {
             options.push(self.then(fewer(1), end));
             options.push(self.then(start, self.then(fewer(2), body)));
             options.push(self.then(body, self.then(fewer(2), end)));
+            // The empty text, both of whose ends every turn asserts.
+            options.push(assertion(3));
         }
         if min == 0 {
             options.push(Self::plain(EPS));
@@ -313,6 +315,8 @@ mod tests {
             ("^$", "", true),
             ("^$", "a", false),
             ("^(a$|b)*$", "bba", true),
+            ("(?:^$|a){3,}", "", true),
+            ("^(?:^$|a){3,}$", "aa", false),
         ] {
             assert_eq!(matches(pattern, Dialect::Search, text), expected, "{pattern} on {text}");
         }
