@@ -197,7 +197,7 @@ impl Store {
             top = below;
             push.pop();
         }
-        Move { keeps, push, top }
+        Move { push, keeps, top }
     }
 
     /// Whether an undeclared key is complete when this frame is returned to.
