@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::composite::Objects;
 use super::document::{Place, escaped, keywords};
 use super::read::Reader;
-use super::shape::{Demands, Shape};
+use super::shape::{Demands, Shape, both};
 use crate::error::Error;
 
 impl<'a> Reader<'a> {
@@ -38,24 +38,29 @@ impl<'a> Reader<'a> {
         if keyword == "allOf" {
             return Ok(());
         }
-        let overlapping = keyword == "oneOf" && self.overlapping.contains(&at);
-        if keyword == "oneOf" && !overlapping {
+        // For each branch of `oneOf` those that it overlaps with.
+        let mut beside: Vec<Vec<usize>> = vec![Vec::new(); shapes.len()];
+        if keyword == "oneOf" {
             for (i, a) in demands.iter().enumerate() {
-                for b in &demands[..i] {
-                    self.exclusive.push((super::shape::both(a, b), at.clone()));
+                for (j, b) in demands[..i].iter().enumerate() {
+                    let pair = (at.clone(), i, j);
+                    if self.overlapping.contains(&pair) {
+                        beside[i].push(j);
+                        beside[j].push(i);
+                    } else {
+                        self.exclusive.push((both(a, b), pair));
+                    }
                 }
             }
         }
-        let others = if overlapping {
-            let each = shapes.iter().enumerate();
-            each.map(|(i, s)| self.complement(s, &format!("{at}/{i}"))).collect::<Result<Vec<_>, _>>()?
-        } else {
-            Vec::new()
-        };
+        let mut others: Vec<Option<Shape>> = vec![None; shapes.len()];
+        for (i, branch) in shapes.iter().enumerate().filter(|(i, _)| !beside[*i].is_empty()) {
+            others[i] = Some(self.complement(branch, &format!("{at}/{i}"))?);
+        }
         let mut union = Shape::default();
-        for (i, branch) in shapes.iter().enumerate() {
+        for (branch, beside) in shapes.iter().zip(&beside) {
             let mut only = (**branch).clone();
-            for other in others.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, other)| other) {
+            for other in beside.iter().filter_map(|&j| others[j].as_ref()) {
                 only = self.meet(&only, other, &at)?;
             }
             if keyword == "anyOf" && self.documents.evaluates {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::options::{JsonOptions, Whitespace};
 use super::plan::{PlannedArray, PlannedObject};
-use super::read::Reader;
+use super::read::{Branches, Reader};
 use super::shape::{Demands, Numbers, Shape, Strings};
 use crate::automata::{
     ByteSet, Choices, CountedSpec, Decimal, Declared, EMPTY, EPS, ElementsSpec, ExprId, Fulfilment, Layout,
@@ -99,17 +99,18 @@ impl<'r, 'a> Emitter<'r, 'a> {
         self.reader.options
     }
 
-    /// The expression of all values that satisfy some demands, [`EMPTY`] if there is none; or the pointers of `oneOf`
-    /// whose branches have been taken for exclusive and are not.
-    pub(super) fn lower(&mut self, root: &Demands) -> Result<Result<ExprId, HashSet<String>>, Error> {
+    /// The expression of all values that satisfy some demands, [`EMPTY`] if there is none; or those of `oneOf`
+    /// that have been taken for exclusive and are not.
+    pub(super) fn lower(&mut self, root: &Demands) -> Result<Result<ExprId, HashSet<Branches>>, Error> {
         self.plan_all(root)?;
         let exclusive = std::mem::take(&mut self.reader.exclusive);
         for (pair, _) in &exclusive {
             self.plan_all(pair)?;
         }
         self.find_alive();
-        let overlapping = exclusive.into_iter().filter(|(pair, _)| self.slots[pair].alive).map(|(_, pointer)| pointer);
-        let overlapping: HashSet<String> = overlapping.collect();
+        let overlapping =
+            exclusive.into_iter().filter(|(pair, _)| self.slots[pair].alive).map(|(_, branches)| branches);
+        let overlapping: HashSet<Branches> = overlapping.collect();
         if !overlapping.is_empty() {
             return Ok(Err(overlapping));
         }

@@ -18,6 +18,9 @@ use crate::regex::{self, Dialect};
 /// Combinations of arrays or objects that one schema may have after all its alternatives are multiplied out.
 const MANY_COMPOSITES: usize = 4096;
 
+/// Two branches of a `oneOf`: its pointer, and their indices.
+pub(super) type Branches = (String, usize, usize);
+
 /// What a demand asks for.
 #[derive(Clone)]
 enum Source<'a> {
@@ -45,9 +48,9 @@ pub(super) struct Reader<'a> {
     /// Schemas being read, against references that lead back without a value between.
     open: Vec<u32>,
     /// Branches of `oneOf` that must turn out to exclude each other.
-    pub(super) exclusive: Vec<(Demands, String)>,
-    /// Pointers of those `oneOf` whose branches turned out to overlap; they are read by negation.
-    pub(super) overlapping: HashSet<String>,
+    pub(super) exclusive: Vec<(Demands, Branches)>,
+    /// Those that turned out to overlap; they are read by negation.
+    pub(super) overlapping: HashSet<Branches>,
     work: usize,
 }
 
@@ -57,7 +60,7 @@ impl<'a> Reader<'a> {
         options: &'a JsonOptions,
         limits: &'a Limits,
         documents: Documents<'a>,
-        overlapping: HashSet<String>,
+        overlapping: HashSet<Branches>,
     ) -> Self {
         Self {
             store,
