@@ -142,6 +142,15 @@ fn values() -> impl Strategy<Value = String> {
     .prop_map(str::to_owned)
 }
 
+#[test]
+fn schemas_nest_as_deep_as_the_limit_says() {
+    let nested = |depth: usize| format!("{}{{}}{}", r#"{"items":"#.repeat(depth), "}".repeat(depth));
+    let compile = |depth| compiler(CompilerOptions::default()).compile(&Grammar::json_schema(&*nested(depth)));
+    assert!(compile(200).is_ok());
+    assert!(compile(500).is_ok());
+    assert_eq!(compile(600).map(|_| ()).map_err(|e| e.kind()), Err(ErrorKind::Limit));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 

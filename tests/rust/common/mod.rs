@@ -76,6 +76,7 @@ struct RawLimits {
     max_source_bytes: Option<usize>,
     max_depth: Option<usize>,
     max_repetition: Option<u32>,
+    max_states: Option<usize>,
 }
 
 impl Options {
@@ -151,6 +152,7 @@ fn check_error(bad: &Bad) -> Result<(), String> {
     limits.max_source_bytes = bad.limits.max_source_bytes.unwrap_or(limits.max_source_bytes);
     limits.max_depth = bad.limits.max_depth.unwrap_or(limits.max_depth);
     limits.max_repetition = bad.limits.max_repetition.unwrap_or(limits.max_repetition);
+    limits.max_states = bad.limits.max_states.unwrap_or(limits.max_states);
     let compiler = compiler(CompilerOptions { limits, ..CompilerOptions::default() });
     let grammar = grammar(bad.pattern.as_ref(), bad.schema.as_ref(), &bad.options);
     let error: Error = compiler.compile(&grammar).err().ok_or("compiled")?;

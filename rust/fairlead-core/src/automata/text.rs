@@ -50,6 +50,19 @@ impl Store {
         if self.feasible(state.content, state.lo, state.hi) { self.intern(Node::Text(state)) } else { EMPTY }
     }
 
+    /// [`Store::feasible`] within a number of states; `None` when they don't suffice.
+    pub(crate) fn feasible_within(&self, content: ExprId, lo: u32, hi: u32, max_states: usize) -> Option<bool> {
+        let bounded = lo > 0 || hi != UNBOUNDED;
+        let told = self.lengths(content).and_then(|lengths| lengths.meets(lo, hi));
+        match told {
+            Some(answer) if bounded => Some(answer),
+            None if bounded && content != self.any => {
+                self.alive_within(self.inter([content, self.repeat(self.scalar, lo, hi)]), max_states)
+            }
+            _ => self.alive_within(content, max_states),
+        }
+    }
+
     /// Whether some text of `content` has between `lo` and `hi` characters.
     pub(crate) fn feasible(&self, content: ExprId, lo: u32, hi: u32) -> bool {
         if content == EMPTY || lo > hi {

@@ -38,12 +38,14 @@ pub(super) struct Documents<'a> {
     /// Whether some schema asks what has not been evaluated.
     pub(super) evaluates: bool,
     refers_to_metaschema: bool,
+    /// The draft of the documents being added, whatever they say themselves.
+    pub(super) forced: Option<Draft>,
     /// Resources whose metaschema leaves out the vocabulary of validation.
     unvalidated: HashSet<Rc<str>>,
 }
 
 /// Keywords whose value is one schema.
-const ONE: [&str; 13] = [
+const ONE: [&str; 12] = [
     "additionalItems",
     "additionalProperties",
     "contains",
@@ -56,7 +58,6 @@ const ONE: [&str; 13] = [
     "then",
     "unevaluatedItems",
     "unevaluatedProperties",
-    "extends",
 ];
 /// Keywords whose value is a list of schemas.
 const MANY: [&str; 5] = ["allOf", "anyOf", "items", "oneOf", "prefixItems"];
@@ -124,7 +125,8 @@ pub(super) fn resolve(base: &str, reference: &str) -> String {
 impl<'a> Documents<'a> {
     /// Adds a document under a URI, and every resource and anchor inside it.
     pub(super) fn add(&mut self, uri: &str, root: &'a Value, draft: Draft, pointer: &str) -> Place<'a> {
-        let draft = root.get("$schema").and_then(Value::as_str).and_then(Draft::of_uri).unwrap_or(draft);
+        let said = root.get("$schema").and_then(Value::as_str).and_then(Draft::of_uri);
+        let draft = self.forced.or(said).unwrap_or(draft);
         let place = Place { schema: root, pointer: pointer.into(), base: uri.into(), draft, scope: 0 };
         self.named.entry(uri.trim_end_matches('#').to_owned()).or_insert_with(|| place.clone());
         self.index(place.clone())
@@ -133,7 +135,7 @@ impl<'a> Documents<'a> {
     fn index(&mut self, mut place: Place<'a>) -> Place<'a> {
         let Value::Object(map) = place.schema else { return place };
         if let Some(draft) = map.get("$schema").and_then(Value::as_str).and_then(Draft::of_uri) {
-            place.draft = draft;
+            place.draft = self.forced.unwrap_or(draft);
         }
         let hidden = place.draft.ref_hides_siblings() && map.contains_key("$ref");
         let text = |key: &str| map.get(key).and_then(Value::as_str).filter(|_| !hidden);

@@ -196,11 +196,12 @@ impl<'r, 'a> Emitter<'r, 'a> {
 
     fn text(&self, strings: &Strings) -> Result<ExprId, Error> {
         let limits = self.reader.limits;
-        if self.store.alive_within(strings.content, limits.max_states).is_none() {
+        let Strings { content, lo, hi, .. } = *strings;
+        if self.store.feasible_within(content, lo, hi, limits.max_states).is_none() {
             let what = "whether this combination of string conditions admits anything takes too many states to tell";
             return Err(Error::limit(what));
         }
-        Ok(self.store.text(strings.content, strings.lo, strings.hi))
+        Ok(self.store.text(content, lo, hi))
     }
 
     pub(super) fn number(&self, numbers: &Numbers) -> Result<ExprId, Error> {

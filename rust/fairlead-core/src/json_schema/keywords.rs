@@ -7,8 +7,6 @@ use super::options::Draft;
 pub(super) enum Kind {
     /// It constrains, and is compiled.
     Supported,
-    /// It constrains in this draft, and cannot be compiled yet.
-    Unsupported,
     /// An annotation, an identifier, a definition, or not a keyword of the standard at all.
     Ignored,
 }
@@ -55,8 +53,6 @@ const SUPPORTED: [&str; 39] = [
     "$recursiveRef",
 ];
 const COMBINED: [&str; 2] = ["anyOf", "oneOf"];
-const UNSUPPORTED: [&str; 3] = ["extends", "disallow", "divisibleBy"];
-
 pub(super) fn kind(keyword: &str, draft: Draft) -> Kind {
     let since = |first: Draft| draft >= first;
     let here = match keyword {
@@ -70,16 +66,12 @@ pub(super) fn kind(keyword: &str, draft: Draft) -> Kind {
         | "maxContains" => since(Draft::Draft201909),
         "$recursiveRef" => matches!(draft, Draft::Draft201909 | Draft::Unnamed),
         "prefixItems" | "$dynamicRef" => since(Draft::Draft202012),
-        // Of draft 3, which is read as draft 4 where the two agree.
-        "extends" | "disallow" | "divisibleBy" => draft == Draft::Draft4,
         _ => true,
     };
     if !here {
         Kind::Ignored
     } else if SUPPORTED.contains(&keyword) || COMBINED.contains(&keyword) {
         Kind::Supported
-    } else if UNSUPPORTED.contains(&keyword) {
-        Kind::Unsupported
     } else {
         Kind::Ignored
     }

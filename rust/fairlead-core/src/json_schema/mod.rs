@@ -21,6 +21,7 @@ mod read;
 mod scope;
 mod shape;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 pub use options::{Draft, JsonOptions, Whitespace};
@@ -33,8 +34,35 @@ fn parse(text: &str, what: &str, limits: &Limits) -> Result<Value, Error> {
     if text.len() > limits.max_source_bytes {
         return Err(Error::limit(format!("{what} has more than {} bytes", limits.max_source_bytes)));
     }
-    serde_json::from_str(text)
-        .map_err(|e| Error::schema("", format!("{what} is not JSON: {e}")).at_line(e.line(), e.column()))
+    // A schema inside another takes two as a rule.
+    let depth = limits.max_depth.saturating_mul(2);
+    if nested(text) > depth {
+        return Err(Error::limit(format!("{what} is nested deeper than {depth} brackets")));
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    // What it has of its own is a fixed limit.
+    reader.disable_recursion_limit();
+    let read = Value::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    read.map_err(|e| Error::schema("", format!("{what} is not JSON: {e}")).at_line(e.line(), e.column()))
+}
+
+/// How many brackets of a JSON text are open at once.
+fn nested(text: &str) -> usize {
+    let (mut depth, mut most, mut inside, mut escaped) = (0usize, 0, false, false);
+    for b in text.bytes() {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if inside => escaped = true,
+            b'"' => inside = !inside,
+            b'[' | b'{' if !inside => {
+                depth += 1;
+                most = most.max(depth);
+            }
+            b']' | b'}' if !inside => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// Lowers a schema to the expression of its instances.
@@ -49,10 +77,11 @@ pub(crate) fn lower(store: &Store, text: &str, options: &JsonOptions, limits: &L
     let mut overlapping = hashbrown::HashSet::new();
     loop {
         let mut documents = document::Documents::default();
-        let draft = options.draft.unwrap_or(Draft::Unnamed);
-        let place = documents.add("", &root, draft, "");
+        documents.forced = options.draft;
+        let place = documents.add("", &root, Draft::Unnamed, "");
+        documents.forced = None;
         for (uri, value) in &resources {
-            documents.add(uri, value, draft, &format!("{uri}#"));
+            documents.add(uri, value, options.draft.unwrap_or(Draft::Unnamed), &format!("{uri}#"));
         }
         documents.add_metaschemas();
         documents.read_dialects();

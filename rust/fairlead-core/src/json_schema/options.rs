@@ -3,6 +3,8 @@
 /// A version of the JSON Schema standard.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Draft {
+    /// Draft 3, which is refused: its keywords mean other things under the same names.
+    Draft3,
     /// Draft 4.
     Draft4,
     /// Draft 6.
@@ -23,7 +25,8 @@ impl Draft {
         let uri = uri.trim_end_matches('#').trim_end_matches('/');
         let uri = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"))?;
         Some(match uri {
-            "json-schema.org/draft-03/schema" | "json-schema.org/draft-04/schema" => Self::Draft4,
+            "json-schema.org/draft-03/schema" => Self::Draft3,
+            "json-schema.org/draft-04/schema" => Self::Draft4,
             "json-schema.org/draft-06/schema" => Self::Draft6,
             "json-schema.org/draft-07/schema" => Self::Draft7,
             "json-schema.org/draft/2019-09/schema" => Self::Draft201909,

@@ -1,5 +1,6 @@
 //! From keywords to shapes.
 
+use std::fmt::Write as _;
 use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::document::{Documents, Place, escaped, keywords};
 use super::keywords::{self, Kind};
-use super::options::JsonOptions;
+use super::options::{Draft, JsonOptions};
 use super::scope::Scopes;
 use super::shape::{ALWAYS, Demands, NEVER, Numbers, Shape, opposite};
 use crate::automata::{Bound, Decimal, Store};
@@ -30,6 +31,30 @@ enum Source<'a> {
     Exactly(Rc<Value>),
     /// One of several demands.
     Either(Rc<[u32]>),
+}
+
+/// A name for what a schema says, if that is only about its own value: such schemas are the same wherever they stand.
+fn leaf(place: &Place<'_>) -> Option<String> {
+    let mut said: Vec<(&str, &Value)> = Vec::new();
+    for (keyword, value) in keywords(place.schema)? {
+        match &**keyword {
+            "title" | "description" | "default" | "examples" | "$comment" | "deprecated" | "readOnly" | "writeOnly" => {
+            }
+            "type" | "enum" | "const" | "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum"
+            | "multipleOf" | "minLength" | "maxLength" | "pattern" | "format" => said.push((keyword, value)),
+            _ => return None,
+        }
+    }
+    let short = |value: &Value| value.as_array().is_none_or(|all| all.len() <= 16);
+    if !said.iter().all(|(_, value)| short(value)) {
+        return None;
+    }
+    said.sort_unstable_by_key(|(keyword, _)| *keyword);
+    let mut name = format!("{:?}", place.draft);
+    for (keyword, value) in said {
+        let _ = write!(name, " {keyword} {value}");
+    }
+    Some(name)
 }
 
 /// Reads schemas on demand and remembers the shape of each.
@@ -87,11 +112,17 @@ impl<'a> Reader<'a> {
         if place.schema == &Value::Bool(false) {
             return Rc::new([NEVER]);
         }
-        let sources = &mut self.sources;
-        let number = *self.number_of.entry((place.key(), place.scope)).or_insert_with(|| {
-            sources.push(Source::Schema(place));
-            sources.len() as u32 - 1
-        });
+        let key = (place.key(), place.scope);
+        if let Some(&number) = self.number_of.get(&key) {
+            return Rc::new([2 * number]);
+        }
+        let number = if let Some(name) = leaf(&place).filter(|_| self.documents.validates(&place)) {
+            self.other(name, Source::Schema(place)) / 2
+        } else {
+            self.sources.push(Source::Schema(place));
+            self.sources.len() as u32 - 1
+        };
+        self.number_of.insert(key, number);
         Rc::new([2 * number])
     }
 
@@ -228,6 +259,10 @@ impl<'a> Reader<'a> {
     }
 
     fn read(&mut self, place: &Place<'a>) -> Result<Shape, Error> {
+        if place.draft == Draft::Draft3 {
+            let what = "draft 3 is not supported; a later draft can be named by $schema or draft=";
+            return Err(Error::unsupported(format!("{}/$schema", place.pointer), "$schema", what));
+        }
         let map = match place.schema {
             Value::Bool(true) => return Ok(Shape::any(self.store)),
             Value::Bool(false) => return Ok(Shape::default()),
@@ -258,10 +293,6 @@ impl<'a> Reader<'a> {
         let pointer = || format!("{}{at}", place.pointer);
         match keywords::kind(keyword, place.draft) {
             Kind::Ignored => return Ok(()),
-            Kind::Unsupported => {
-                let what = format!("the keyword {keyword:?} constrains and is not supported yet");
-                return Err(Error::unsupported(pointer(), keyword, what));
-            }
             Kind::Supported if keywords::validates(keyword) && !self.documents.validates(place) => return Ok(()),
             Kind::Supported => {}
         }
