@@ -114,6 +114,20 @@ class _From(Script):
         return forced
 
 
+def test_tags_of_several_special_tokens(tiny_dir):
+    """As gpt-oss writes its channels."""
+    tags = ("<|channel|>analysis<|message|>", "<|start|>assistant<|channel|>final<|message|>")
+    model = TransformersModel(tiny_dir, device_map="cpu", max_new_tokens=60, reasoning=tags)
+    parts = ["<|channel|>", "<|message|>", "<|start|>", "<|finish|>"]
+    model.tokenizer.add_special_tokens({"additional_special_tokens": parts})
+    model.model.resize_token_embeddings(len(model.tokenizer), mean_resizing=False)
+    said = f"{tags[0]}Hm, no.<|finish|>{tags[1]}"
+    reply = model.generate(USER, **say(model, said + "Yes."))
+    assert (reply.reasoning, reply.content) == ("Hm, no.", "Yes.")
+    held = model.generate(USER, grammar="yes|no", **say(model, said + "maybe"))
+    assert held.reasoning == "Hm, no." and held.parsed in ("yes", "no")
+
+
 @pytest.mark.parametrize("wrong", ["<think>", ("a",), ("", "b"), (1, 2), 5])
 def test_mistakes(tiny, wrong):
     with pytest.raises(ConfigurationError):
@@ -159,7 +173,7 @@ def test_masks_agree_with_what_is_accepted():
     info = TokenizerInfo([*texts, b">\n\n\n", None, None], stop_token_ids=[len(texts) + 1])
     special = len(texts) + 2
     compiled = GrammarCompiler(info).compile_regex(r'\{"a": (1|2)\}')
-    gated = GatedGrammar(compiled, info, "</think>", [special])
+    gated = GatedGrammar(compiled, info, "</think>", {special: "</think>"})
     draw = random.Random(5)
     for _ in range(40):
         matcher = gated.new_matcher()

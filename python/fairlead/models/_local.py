@@ -217,6 +217,11 @@ class LocalModel(Model):
                 found[token] = text
         return found
 
+    def _special_parts(self, texts: Sequence[str]) -> list[str]:
+        """The added tokens that stand in some texts."""
+        added: dict[str, int] = getattr(self.tokenizer, "get_added_vocab", dict)()
+        return [part for part in added if part and any(part in text for text in texts)]
+
     # One request.
 
     def _prepare_request(self, messages: Sequence[Any], **kwargs: Any) -> LocalRequest:
@@ -258,7 +263,7 @@ class LocalModel(Model):
         if tags is not None:
             tail = self._decode(list(prompt.token_ids[-_TAIL_TOKENS:]), special=True)
             request.reasoning = reasoning_state(tail, tags)
-            request.shown_tokens = self._special_ids(tags)
+            request.shown_tokens = self._special_ids(self._special_parts(tags))
         if tools:
             request.tools = tools
             request.tool_syntax = self._find_tool_syntax()
@@ -309,7 +314,7 @@ class LocalModel(Model):
             return grammar
         # The model has to think first: without a closing tag nothing would be enforced.
         request.reasoning = "inside"
-        return GatedGrammar(grammar, compiler.tokenizer_info, tags[1], self._special_ids(tags[1:]))
+        return GatedGrammar(grammar, compiler.tokenizer_info, tags[1], self._special_ids(self._special_parts(tags[1:])))
 
     def _max_new_tokens(self, kwargs: Mapping[str, Any]) -> int:
         # Unlike every other argument, a call's limit wins over the constructor's: that one always has a default.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -129,16 +129,18 @@ class GatedGrammar:
         compiled: The grammar of the answer.
         info: The vocabulary.
         close: The closing tag.
-        close_ids: Special tokens that are the closing tag.
+        special: Special tokens that are the tag or parts of it, with their texts.
 
     Attributes:
         strips: Whether line ends are allowed in front of the answer.
     """
 
-    def __init__(self, compiled: CompiledGrammar, info: TokenizerInfo, close: str, close_ids: Iterable[int]) -> None:
+    def __init__(
+        self, compiled: CompiledGrammar, info: TokenizerInfo, close: str, special: Mapping[int, str] | None = None
+    ) -> None:
         self.compiled = compiled
         self.close = close.encode()
-        self.close_ids = frozenset(close_ids)
+        self.special = {token: text.encode() for token, text in (special or {}).items()}
         self.decoded_vocab = info.decoded_vocab
         self.strips = not self.fresh().accept_string("\n")
         self._crossing = _crossing_tokens(info, self.close)
@@ -270,10 +272,7 @@ class GatedMatcher:
             return True
         data = gated.decoded_vocab[token_id] or b""
         if gap is None:
-            if token_id in gated.close_ids:
-                self._states.append((b"", b""))
-                return True
-            text = held + data
+            text = held + gated.special.get(token_id, data)
             at = text.find(gated.close)
             if at < 0:
                 self._states.append((_begun(text, gated.close), None))
