@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         remove_content_after_stop_sequences,
         tool_role_conversions,
     )
-    from fairlead.models import CODEAGENT_RESPONSE_FORMAT, REMOVE_PARAMETER, Model, TransformersModel
+    from fairlead.models import CODEAGENT_RESPONSE_FORMAT, REMOVE_PARAMETER, MLXModel, Model, TransformersModel
     from fairlead.stopping import (
         RowStop,
         StopSequenceCriteria,
@@ -89,6 +89,7 @@ __all__ = [
     "LimitExceeded",
     "LogitsProcessor",
     "MLXLogitsProcessor",
+    "MLXModel",
     "MessageError",
     "MessageRole",
     "MissingDependencyError",
@@ -169,7 +170,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "remove_content_after_stop_sequences",
         "tool_role_conversions",
     ),
-    "fairlead.models": ("CODEAGENT_RESPONSE_FORMAT", "REMOVE_PARAMETER", "Model", "TransformersModel"),
+    "fairlead.models": ("CODEAGENT_RESPONSE_FORMAT", "REMOVE_PARAMETER", "MLXModel", "Model", "TransformersModel"),
     "fairlead.stopping": (
         "RowStop",
         "StopSequenceCriteria",

@@ -36,6 +36,7 @@ from fairlead.tools import (
 from fairlead.types import TokenUsage
 
 if TYPE_CHECKING:
+    from fairlead.models.mlx import MLXModel
     from fairlead.models.transformers import TransformersModel
 
     MODEL_REGISTRY: dict[str, type[Model]]
@@ -51,6 +52,7 @@ __all__ = [
     "ChatMessageToolCallFunction",
     "ChatMessageToolCallStreamDelta",
     "ChatStream",
+    "MLXModel",
     "MessageRole",
     "Model",
     "TokenUsage",
@@ -69,7 +71,10 @@ __all__ = [
 ]
 
 # Class -> the module that defines it.
-BACKENDS: dict[str, str] = {"TransformersModel": "fairlead.models.transformers"}
+BACKENDS: dict[str, str] = {
+    "MLXModel": "fairlead.models.mlx",
+    "TransformersModel": "fairlead.models.transformers",
+}
 
 # smolagents' classes that have no counterpart yet: asking for one says so, nothing pretends to be it.
 _NOT_YET = frozenset(
@@ -83,7 +88,6 @@ _NOT_YET = frozenset(
         "InferenceClientModel",
         "LiteLLMModel",
         "LiteLLMRouterModel",
-        "MLXModel",
         "OpenAIModel",
         "OpenAIServerModel",
         "VLLMModel",
