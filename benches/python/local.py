@@ -255,11 +255,12 @@ def bench_jump(folder: str, size: str, args: Any, console: Console) -> None:
     console.print(table)
 
 
+BENCHES = {"loop": bench_loop, "constraint": bench_constraint, "jump": bench_jump}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "what", nargs="*", default=["loop", "constraint", "jump"], choices=["loop", "constraint", "jump"]
-    )
+    parser.add_argument("what", nargs="*", choices=[*BENCHES, []], help="default: all")
     parser.add_argument("--models", default="tiny,mid")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--start", type=int, default=2000)
@@ -275,8 +276,8 @@ def main() -> None:
     for size in args.models.split(","):
         with tempfile.TemporaryDirectory() as folder:
             make(folder, size)
-            for what in args.what:
-                globals()[f"bench_{what}"](folder, size, args, console)
+            for what in args.what or BENCHES:
+                BENCHES[what](folder, size, args, console)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,28 @@ def test_a_failing_step_keeps_nothing_wrong(kept, fresh):
     assert kept.generate(START).content == fresh.generate(START).content
 
 
+def test_what_is_kept_makes_room(kept, fresh):
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    class Full:
+        failures = 1
+
+        def __call__(self, ids: Any, scores: Any) -> Any:
+            if self.failures:
+                self.failures -= 1
+                raise OutOfMemoryError("CUDA out of memory")
+            return scores
+
+    other = [{"role": "user", "content": "Something else."}]
+    kept.generate(other)
+    assert kept.generate(START, logits_processor=[Full()]).content == fresh.generate(START).content
+    assert kept.generate(other).timings.cached_tokens < 8
+    kept.clear_prefix_cache()
+    with pytest.raises(ModelError, match="out of memory"):
+        kept.generate(START, logits_processor=[Full()])
+
+
 def test_bounded_in_bytes(tiny, fresh):
     one = wrapped(tiny)
     one.generate(START)

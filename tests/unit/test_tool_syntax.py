@@ -166,6 +166,16 @@ def test_the_grammar_takes_what_the_family_writes(compiler, name):
     assert not accepts(compiler, grammar, wrong)
 
 
+def test_types_that_only_smolagents_has(compiler):
+    inputs = {"picture": {"type": "image"}, "sound": {"type": "audio", "nullable": True}, "what": {"type": "any"}}
+    tool = {"name": "show", "parameters": {"type": "object", "properties": inputs, "required": list(inputs)}}
+    grammar = named_tool_syntax("json").grammar([tool])
+    for arguments in ({"picture": "a.png", "sound": None, "what": [1]}, {"picture": "", "sound": "b", "what": "c"}):
+        assert accepts(compiler, grammar, json.dumps({"name": "show", "arguments": arguments}))
+    wrong = json.dumps({"name": "show", "arguments": {"picture": 5, "sound": None, "what": 1}})
+    assert not accepts(compiler, grammar, wrong)
+
+
 def test_special_tokens_stand_for_themselves(compiler):
     grammar = named_tool_syntax("mistral").grammar(TOOLS, only="now", special=["[TOOL_CALLS]"])
     marker = f"{SPECIAL_OPEN}[TOOL_CALLS]{SPECIAL_CLOSE}"

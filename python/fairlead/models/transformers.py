@@ -219,6 +219,18 @@ class TransformersModel(LocalModel):
         if self._brings_cache(request):
             self._run_rows([request], [output])
             return
+        try:
+            self._run_kept(request, output)
+        except Exception as error:
+            # What is kept for other prompts makes room for this one.
+            kept = self._prefix is not None and (len(self._prefix) > 0 or request.cached_tokens > 0)
+            if type(error).__name__ != "OutOfMemoryError" or output.tokens or not kept:
+                raise
+            self.clear_prefix_cache()
+            self._run_kept(request, output)
+
+    def _run_kept(self, request: LocalRequest, output: Output) -> None:
+        """Run a request behind what an earlier one has computed, and keep what this one computes."""
         found = self._find_states(request)
         jump = self._jump(request)
         inputs = request.prompt.inputs

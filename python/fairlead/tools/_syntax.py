@@ -115,19 +115,23 @@ class ToolSyntax:
 
 def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
     parameters = dict(function.get("parameters") or {"type": "object", "properties": {}})
-    properties = {key: _nullable(value) for key, value in (parameters.get("properties") or {}).items()}
+    properties = {key: _plain_schema(value) for key, value in (parameters.get("properties") or {}).items()}
     parameters["properties"] = properties
     # A model that invents arguments makes a call that fails.
     parameters.setdefault("additionalProperties", False)
     return parameters
 
 
-def _nullable(schema: Any) -> Any:
-    """smolagents says ``nullable`` where JSON Schema has a type."""
-    if not isinstance(schema, Mapping) or not schema.get("nullable"):
+def _plain_schema(schema: Any) -> Any:
+    """smolagents' words in JSON Schema's: ``nullable``, and types of values that a model can only name."""
+    if not isinstance(schema, Mapping):
         return schema
-    rest = {key: value for key, value in schema.items() if key != "nullable"}
-    return {"anyOf": [rest, {"type": "null"}]}
+    plain = {key: value for key, value in schema.items() if key != "nullable"}
+    if plain.get("type") in ("image", "audio"):
+        plain["type"] = "string"
+    elif plain.get("type") == "any":
+        del plain["type"]
+    return {"anyOf": [plain, {"type": "null"}]} if schema.get("nullable") else plain
 
 
 def _xml_arguments(parameters: Mapping[str, Any]) -> Grammar:
