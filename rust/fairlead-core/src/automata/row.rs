@@ -254,6 +254,10 @@ impl Store {
     ///
     /// Every live path ends in a word of its own, so that either the paths become too many or they all come to an end.
     pub(crate) fn few_words(&self, e: ExprId, most: usize) -> Option<Vec<Vec<u8>>> {
+        // What takes any text as a beginning has no end of words.
+        if self.takes_any_prefix(e) {
+            return None;
+        }
         let mut words = Vec::new();
         let mut paths = vec![(Vec::new(), e)];
         while !paths.is_empty() {
@@ -262,10 +266,12 @@ impl Store {
                 if self.nullable(state) {
                     words.push(word.clone());
                 }
-                for edge in self.row(state).edges.iter().filter(|edge| self.alive(edge.to)) {
-                    if words.len() + next.len() + usize::from(edge.hi - edge.lo) > most {
-                        return None;
-                    }
+                let edges = || self.row(state).edges.iter().filter(|edge| self.alive(edge.to));
+                let many: usize = edges().map(|edge| usize::from(edge.hi - edge.lo) + 1).sum();
+                if words.len() + next.len() + many > most {
+                    return None;
+                }
+                for edge in edges() {
                     for b in edge.lo..=edge.hi {
                         let mut longer = word.clone();
                         longer.push(b);
