@@ -31,8 +31,8 @@ PYTHON_LAYERS = [
 ]
 # A backend never imports another one, except for the classes that derive from it.
 BACKEND_EXCEPTIONS = {("azure_openai", "openai")}
-# Registering the model classes names them, at a time when the user asks for it.
-UPWARD_EXCEPTIONS = {("_smolagents", "models")}
+# Registering and loading model classes names them, at a time when the user asks for it.
+UPWARD_EXCEPTIONS = {("_smolagents", "models"), ("models._registry", "models")}
 
 
 def rust_violations() -> list[str]:

@@ -40,6 +40,11 @@ def saved_module(cls: Any) -> str:
     return "fairlead" if module.partition(".")[0] == "fairlead" else module
 
 
+def known_class(name: str, module: str) -> Any:
+    """A class that was registered, by its name and its module as saved; None if there is none."""
+    return _classes.get((name, module))
+
+
 def register_class(cls: Any) -> None:
     """Make smolagents able to load saved models of a class, if smolagents is loaded; cheap to call again."""
     key = (cls.__name__, saved_module(cls))

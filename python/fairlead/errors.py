@@ -15,6 +15,7 @@
     └── ModelError
         ├── ModelHTTPError                    .status_code .body .request_id
         │   └── RateLimitError                .retry_after
+        ├── FallbackError                     .errors
         └── ModelTimeoutError
 
 This module imports nothing of fairlead: the extension module raises these classes by importing them from here.
@@ -22,11 +23,13 @@ This module imports nothing of fairlead: the extension module raises these class
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
     "ConfigurationError",
     "FairleadError",
+    "FallbackError",
     "GrammarError",
     "LimitExceeded",
     "MessageError",
@@ -179,3 +182,15 @@ class RateLimitError(ModelHTTPError):
 
 class ModelTimeoutError(ModelError):
     """A model or its provider did not answer in time."""
+
+
+class FallbackError(ModelError):
+    """Every model of a FallbackModel failed.
+
+    Attributes:
+        errors: What each of them raised, in order.
+    """
+
+    def __init__(self, message: str = "", *, errors: Sequence[BaseException] = ()) -> None:
+        super().__init__(message)
+        self.errors = tuple(errors)

@@ -21,6 +21,8 @@ from fairlead.messages import (
     tool_role_conversions,
 )
 from fairlead.models._base import CODEAGENT_RESPONSE_FORMAT, REMOVE_PARAMETER, Model
+from fairlead.models._hooks import ModelRequest, ModelResponse
+from fairlead.models._registry import REGISTERED, load_model, register_model, save_model
 from fairlead.streaming import (
     ChatMessageStreamDelta,
     ChatMessageToolCallStreamDelta,
@@ -36,6 +38,7 @@ from fairlead.tools import (
 from fairlead.types import TokenUsage
 
 if TYPE_CHECKING:
+    from fairlead.models.fallback import FallbackModel
     from fairlead.models.mlx import MLXModel
     from fairlead.models.transformers import TransformersModel
 
@@ -52,9 +55,12 @@ __all__ = [
     "ChatMessageToolCallFunction",
     "ChatMessageToolCallStreamDelta",
     "ChatStream",
+    "FallbackModel",
     "MLXModel",
     "MessageRole",
     "Model",
+    "ModelRequest",
+    "ModelResponse",
     "TokenUsage",
     "TransformersModel",
     "agglomerate_stream_deltas",
@@ -63,9 +69,12 @@ __all__ = [
     "get_dict_from_nested_dataclasses",
     "get_tool_call_from_text",
     "get_tool_json_schema",
+    "load_model",
     "make_image_url",
     "parse_json_if_needed",
+    "register_model",
     "remove_content_after_stop_sequences",
+    "save_model",
     "supports_stop_parameter",
     "tool_role_conversions",
 ]
@@ -73,6 +82,7 @@ __all__ = [
 # Class -> the module that defines it.
 BACKENDS: dict[str, str] = {
     "MLXModel": "fairlead.models.mlx",
+    "FallbackModel": "fairlead.models.fallback",
     "TransformersModel": "fairlead.models.transformers",
 }
 
@@ -100,6 +110,7 @@ def __getattr__(name: str) -> Any:
         value: Any = getattr(import_module(BACKENDS[name]), name)
     elif name == "MODEL_REGISTRY":
         value = {backend: getattr(import_module(module), backend) for backend, module in BACKENDS.items()}
+        value.update({cls.__name__: cls for cls in REGISTERED.values()})
     elif name in _NOT_YET:
         raise AttributeError(
             f"fairlead has no {name} yet; the backends that are there: {', '.join(BACKENDS)}", name=name, obj=None

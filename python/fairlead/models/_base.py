@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import warnings
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Final, Literal, Self
+from contextvars import copy_context
+from typing import Any, ClassVar, Final, Literal, Self, TypeVar
 
 from fairlead._smolagents import register_class, saved_module
 from fairlead.errors import MessageError
 from fairlead.messages import ChatMessage, MessageRole, attach_info, clean_messages, text_of, tool_role_conversions
+from fairlead.models._hooks import Hooks, observe
+from fairlead.models._saving import REMOVED, is_secret, plain_json
 from fairlead.streaming import ChatMessageStreamDelta, ChatStream, new_delta, tool_call_deltas
 from fairlead.tools import get_tool_call_from_text, get_tool_json_schema, parse_json_if_needed, supports_stop_parameter
 from fairlead.types import TokenUsage
@@ -64,8 +66,7 @@ CODEAGENT_RESPONSE_FORMAT: dict[str, Any] = {
     },
 }
 
-# Never written to a file.
-_SECRETS = ("token", "api_key")
+_Hook = TypeVar("_Hook", bound=Callable[[Any], Any])
 
 
 class Model:
@@ -105,9 +106,51 @@ class Model:
         self.flatten_messages_as_text = flatten_messages_as_text
         self.tool_name_key = tool_name_key
         self.tool_arguments_key = tool_arguments_key
+        for name, value in kwargs.items():
+            if isinstance(value, str) and value == REMOVED:
+                kwargs[name] = REMOVE_PARAMETER
         self.kwargs: dict[str, Any] = kwargs
         self.model_id: str | None = model_id
         register_class(type(self))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        observe(cls)
+
+    def on_request(self, hook: _Hook) -> _Hook:
+        """Call a function whenever this model is asked; usable as a decorator.
+
+        Args:
+            hook: Gets a ModelRequest, in the thread or the event loop of the caller, before anything is sent. Async
+                methods also await coroutine functions. What it raises is raised to the caller, and nothing is sent.
+
+        Returns:
+            The hook; ``remove_hook`` takes it.
+        """
+        self._own_hooks().add("request", hook)
+        return hook
+
+    def on_response(self, hook: _Hook) -> _Hook:
+        """Call a function whenever a request has ended, well or not; usable as a decorator.
+
+        Args:
+            hook: Gets a ModelResponse with the message or the error: for streams at their end, also when they are
+                closed early. Hooks that were added last are called first. What it raises is raised to the caller.
+
+        Returns:
+            The hook; ``remove_hook`` takes it.
+        """
+        self._own_hooks().add("response", hook)
+        return hook
+
+    def remove_hook(self, hook: Callable[[Any], Any]) -> None:
+        """No longer call a hook; harmless if it isn't there."""
+        self._own_hooks().remove(hook)
+
+    def _own_hooks(self) -> Hooks:
+        # A user's class may not call our constructor.
+        hooks: Hooks = self.__dict__.setdefault("_hooks", Hooks())
+        return hooks
 
     @property
     def supports_stop_parameter(self) -> bool:
@@ -243,10 +286,14 @@ class Model:
         # One thread per stream: the shared pool would be starved by streams that wait for their next piece.
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fairlead-stream")
         loop = asyncio.get_running_loop()
+        # What the caller set (the span of a trace, whose hooks are told) holds in the thread too.
+        context = copy_context()
         stream: ChatStream | None = None
         try:
-            stream = await loop.run_in_executor(pool, lambda: self.generate_stream(messages, **arguments, **kwargs))
-            while (delta := await loop.run_in_executor(pool, _next_or_none, stream)) is not None:
+            stream = await loop.run_in_executor(
+                pool, context.run, lambda: self.generate_stream(messages, **arguments, **kwargs)
+            )
+            while (delta := await loop.run_in_executor(pool, context.run, _next_or_none, stream)) is not None:
                 yield delta
         finally:
             pool.shutdown(wait=False)
@@ -269,7 +316,12 @@ class Model:
         """
         arguments = _given(stop_sequences, response_format, tools_to_call_from) | kwargs
         with ThreadPoolExecutor(max_workers=min(8, len(conversations) or 1)) as pool:
-            return list(pool.map(lambda messages: self.generate(messages, **arguments), conversations))
+            # A context can be entered by one thread only: each conversation has a copy.
+            running = [
+                pool.submit(copy_context().run, lambda messages: self.generate(messages, **arguments), messages)
+                for messages in conversations
+            ]
+            return [one.result() for one in running]
 
     def parse_tool_calls(self, message: ChatMessage) -> ChatMessage:
         """Read the tool call out of a message's text if the backend gave none, and the arguments out of JSON text.
@@ -303,12 +355,19 @@ class Model:
             if value != default:
                 entries.append((name, value))
         for name, value in entries:
-            if name in _SECRETS:
-                warnings.warn(f"the {name} of a model isn't saved; pass it again when loading", stacklevel=2)
-            elif _is_json(value := _saveable(value)):
-                data[name] = value
-            else:
-                warnings.warn(f"{name}={value!r} isn't a JSON value and isn't saved with the model", stacklevel=2)
+            if is_secret(name):
+                if value is not None:
+                    warnings.warn(f"the {name} of a model isn't saved; pass it again when loading", stacklevel=2)
+                continue
+            secrets: list[str] = []
+            try:
+                data[name] = REMOVED if value is REMOVE_PARAMETER else plain_json(value, secrets, name)
+            except (TypeError, ValueError, RecursionError):
+                warnings.warn(
+                    f"{name} (a {type(value).__name__}) isn't a JSON value and isn't saved with the model", stacklevel=2
+                )
+            for secret in secrets:
+                warnings.warn(f"the {secret} of a model isn't saved; pass it again when loading", stacklevel=2)
         data["module"] = saved_module(type(self))
         return data
 
@@ -340,16 +399,4 @@ def _next_or_none(stream: ChatStream) -> ChatMessageStreamDelta | None:
     return next(stream, None)
 
 
-def _saveable(value: Any) -> Any:
-    # torch.float32 and its kin: their names are accepted wherever they are.
-    if type(value).__module__ == "torch" and type(value).__name__ == "dtype":
-        return str(value).removeprefix("torch.")
-    return value
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True
+observe(Model)
