@@ -15,6 +15,9 @@ from fairlead import ConfigurationError, ModelError  # noqa: E402
 from fairlead.models import TransformersModel  # noqa: E402
 from fairlead.models._prefix import PrefixCache, common_prefix  # noqa: E402
 
+# Before version 5 Transformers forgets pictures and recurrent states between two parts of a prompt.
+NEW = int(transformers.__version__.partition(".")[0]) >= 5
+
 
 def wrapped(model: TransformersModel, **more: Any) -> TransformersModel:
     return TransformersModel.from_loaded(
@@ -228,7 +231,7 @@ def test_states_that_cannot_go_back(tiny, kind):
         reply = kept.generate(history)
         assert reply.content == fresh.generate(history).content
         # All of the last prompt is known, whatever became of the answer to it.
-        assert reply.timings.cached_tokens == (before - 1 if n else 0)
+        assert reply.timings.cached_tokens == (before - 1 if n and (kind == "sliding" or NEW) else 0)
         before = reply.token_usage.input_tokens
         history = grow(history, reply, n)
 
@@ -274,7 +277,7 @@ def test_images_are_part_of_the_prefix(vlm):
         assert reply.content == fresh.generate(ask(*shades)).content, shades
         cached.append(reply.timings.cached_tokens)
     # Behind another picture nothing is the same; the text before it is.
-    assert 0 < cached[1] < cached[2] <= cached[3] < cached[4]
+    assert not NEW or 0 < cached[1] < cached[2] <= cached[3] < cached[4]
 
 
 # The store by itself
