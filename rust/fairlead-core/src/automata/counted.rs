@@ -82,6 +82,11 @@ impl Kinds {
     /// A bound on what one question about these arrays costs.
     pub(crate) fn cost(&self, total: Tally, tallies: &[Tally]) -> f64 {
         let most = |t: &Tally| f64::from(t.lo) + 1.0;
+        if tallies.iter().all(|t| t.hi == UNBOUNDED) {
+            let states: f64 = tallies.iter().map(most).product();
+            let kinds = f64::from(self.rest.len() as u32);
+            return states * (f64::from(self.prefix.len() as u32) + if tallies.len() > 1 { kinds } else { 1.0 });
+        }
         let states: f64 =
             tallies.iter().map(|t| most(t) + if t.hi == UNBOUNDED { 0.0 } else { f64::from(t.hi) }).product();
         let several = self.rest.iter().filter(|kind| kind.count_ones() > 1);
@@ -105,6 +110,11 @@ impl Kinds {
             return true;
         }
         let Some(kinds) = self.prefix.get(at) else {
+            if tallies.len() > 1 && tallies.iter().all(|t| t.hi == UNBOUNDED) {
+                // Further items, of any kind, make up for what the total lacks.
+                let enough = |n: u32| total.lo <= n || (total.lo <= total.hi && !self.rest.is_empty());
+                return self.least_items(total.hi, tallies).is_some_and(enough);
+            }
             let several: Vec<u16> = self.rest.iter().copied().filter(|kind| kind.count_ones() > 1).collect();
             return self.rest_fits(&several, total, tallies);
         };
@@ -117,6 +127,24 @@ impl Kinds {
         });
         known.insert(key, found);
         found
+    }
+
+    /// How few of the items after the listed ones reach all least numbers, where there are no greatest, and no more
+    /// than `most` items; breadth first.
+    fn least_items(&self, most: u32, tallies: &[Tally]) -> Option<u32> {
+        let mut reached: Vec<Box<[Tally]>> = vec![tallies.into()];
+        let mut known: hashbrown::HashSet<Box<[Tally]>> = reached.iter().cloned().collect();
+        let mut n = 0;
+        while !reached.iter().any(|tallies| tallies.iter().all(|t| t.lo == 0)) {
+            let next =
+                reached.iter().flat_map(|tallies| self.rest.iter().filter_map(|&kind| counted(kind, 1, tallies)));
+            reached = next.filter(|tallies| known.insert(tallies.clone())).collect();
+            n += 1;
+            if reached.is_empty() || n > most {
+                return None;
+            }
+        }
+        Some(n)
     }
 
     /// The items after the listed ones, whose order doesn't matter: how many are there of each kind?
@@ -218,5 +246,41 @@ impl Store {
         let total = Tally { lo: near(state.total.lo), hi: UNBOUNDED };
         let tallies = state.tallies.iter().map(|t| Tally { lo: near(t.lo), hi: bound(t.hi) }).collect();
         self.counted(CountedState { total, tallies, ..state.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// All arrays of up to seven items, one by one.
+    fn found(kinds: &Kinds, at: usize, total: Tally, tallies: &[Tally], depth: u32) -> bool {
+        let fits = |t: &Tally| t.lo == 0;
+        if fits(&total) && tallies.iter().all(fits) {
+            return true;
+        }
+        let Some(total) = total.after(1).filter(|_| depth > 0) else { return false };
+        let here = kinds.prefix.get(at).unwrap_or(&kinds.rest);
+        let mut next = here.iter().filter_map(|&kind| counted(kind, 1, tallies));
+        next.any(|tallies| found(kinds, at + 1, total, &tallies, depth - 1))
+    }
+
+    fn tally() -> impl Strategy<Value = Tally> {
+        (0..3u32, prop_oneof![Just(UNBOUNDED), 0..4u32]).prop_map(|(lo, hi)| Tally { lo, hi })
+    }
+
+    proptest! {
+        #[test]
+        fn what_can_be_completed_is_what_a_search_completes(
+            prefix in proptest::collection::vec(proptest::sample::subsequence((0..8u16).collect::<Vec<_>>(), 0..4), 0..3),
+            rest in proptest::sample::subsequence((0..8u16).collect::<Vec<_>>(), 0..4),
+            (total, tallies) in (tally(), proptest::collection::vec(tally(), 3)),
+        ) {
+            let kinds = Kinds { prefix, rest };
+            let fine = tallies.iter().chain([&total]).all(|t| t.lo <= t.hi);
+            prop_assume!(fine);
+            prop_assert_eq!(kinds.completable(0, total, &tallies), found(&kinds, 0, total, &tallies, 8));
+        }
     }
 }

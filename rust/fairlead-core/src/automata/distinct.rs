@@ -112,6 +112,12 @@ impl Store {
         if state.lo > state.hi {
             return EMPTY;
         }
+        if state.at as usize >= spec.prefix.len() {
+            // All positions are alike.
+            let left = spec.rest.values.iter().filter(|v| !state.has(v.number)).count() as u64;
+            let enough = spec.rest.strings.is_some() || left >= u64::from(state.lo);
+            return if enough { self.intern(Node::Distinct(state)) } else { EMPTY };
+        }
         let mut positions = Vec::new();
         for index in 0..state.lo {
             let item = spec.at(state.at.saturating_add(index));

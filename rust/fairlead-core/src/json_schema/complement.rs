@@ -80,11 +80,13 @@ impl Reader<'_> {
         for a in &shape.arrays {
             let arrays = self.broken_arrays(a)?;
             let met = self.meet(&all, &Shape { arrays, ..Shape::default() }, pointer)?.arrays;
+            self.work += met.len() * met.len() / 8;
             all.arrays = widest(met, Arrays::includes);
         }
         for o in &shape.objects {
             let objects = self.broken_objects(o)?;
             let met = self.meet(&all, &Shape { objects, ..Shape::default() }, pointer)?.objects;
+            self.work += met.len() * met.len() / 8;
             all.objects = widest(met, Objects::includes);
         }
         Ok(all)

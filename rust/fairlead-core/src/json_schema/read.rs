@@ -76,7 +76,7 @@ pub(super) struct Reader<'a> {
     pub(super) exclusive: Vec<(Demands, Branches)>,
     /// Those that turned out to overlap; they are read by negation.
     pub(super) overlapping: HashSet<Branches>,
-    work: usize,
+    pub(super) work: usize,
 }
 
 impl<'a> Reader<'a> {
