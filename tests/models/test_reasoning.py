@@ -135,7 +135,7 @@ def test_mistakes(tiny, wrong):
 
 
 def test_saved_with_the_model(thinking):
-    assert thinking.to_dict()["reasoning"] == TAGS
+    assert tuple(thinking.to_dict()["reasoning"]) == TAGS
 
 
 # The parts
