@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from fairlead.models import (
         CODEAGENT_RESPONSE_FORMAT,
         REMOVE_PARAMETER,
+        AmazonBedrockModel,
+        AmazonBedrockServerModel,
         FallbackModel,
         MLXModel,
         Model,
@@ -85,6 +87,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CODEAGENT_RESPONSE_FORMAT",
     "REMOVE_PARAMETER",
+    "AmazonBedrockModel",
+    "AmazonBedrockServerModel",
     "ChatMessage",
     "ChatMessageStreamDelta",
     "ChatMessageToolCall",
@@ -194,6 +198,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "fairlead.models": (
         "CODEAGENT_RESPONSE_FORMAT",
         "REMOVE_PARAMETER",
+        "AmazonBedrockModel",
+        "AmazonBedrockServerModel",
         "FallbackModel",
         "MLXModel",
         "Model",

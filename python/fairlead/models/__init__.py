@@ -38,6 +38,7 @@ from fairlead.tools import (
 from fairlead.types import TokenUsage
 
 if TYPE_CHECKING:
+    from fairlead.models.bedrock import AmazonBedrockModel, AmazonBedrockServerModel
     from fairlead.models.fallback import FallbackModel
     from fairlead.models.mlx import MLXModel
     from fairlead.models.transformers import TransformersModel
@@ -49,6 +50,8 @@ __all__ = [
     "CODEAGENT_RESPONSE_FORMAT",
     "MODEL_REGISTRY",
     "REMOVE_PARAMETER",
+    "AmazonBedrockModel",
+    "AmazonBedrockServerModel",
     "ChatMessage",
     "ChatMessageStreamDelta",
     "ChatMessageToolCall",
@@ -82,6 +85,8 @@ __all__ = [
 # Class -> the module that defines it.
 BACKENDS: dict[str, str] = {
     "MLXModel": "fairlead.models.mlx",
+    "AmazonBedrockModel": "fairlead.models.bedrock",
+    "AmazonBedrockServerModel": "fairlead.models.bedrock",
     "FallbackModel": "fairlead.models.fallback",
     "TransformersModel": "fairlead.models.transformers",
 }
@@ -89,8 +94,6 @@ BACKENDS: dict[str, str] = {
 # smolagents' classes that have no counterpart yet: asking for one says so, nothing pretends to be it.
 _NOT_YET = frozenset(
     {
-        "AmazonBedrockModel",
-        "AmazonBedrockServerModel",
         "ApiModel",
         "AzureOpenAIModel",
         "AzureOpenAIServerModel",

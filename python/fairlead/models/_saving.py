@@ -33,7 +33,7 @@ def plain_json(value: Any, left_out: list[str], where: str = "") -> Any:
 
     Args:
         value: The value.
-        left_out: Gets the place of each secret inside the value, which the copy leaves out.
+        left_out: Gets the place of each secret, and of what has no such form, inside mappings; the copy is without.
         where: The name of the value.
 
     Raises:
@@ -58,7 +58,10 @@ def plain_json(value: Any, left_out: list[str], where: str = "") -> Any:
             if is_secret(key):
                 left_out.append(f"{where}[{key!r}]")
             else:
-                plain[str(key)] = plain_json(inner, left_out, f"{where}[{key!r}]")
+                try:
+                    plain[str(key)] = plain_json(inner, left_out, f"{where}[{key!r}]")
+                except (TypeError, ValueError):
+                    left_out.append(f"{where}[{key!r}] (a {type(inner).__name__})")
         return plain
     if isinstance(value, list | tuple):
         return [plain_json(inner, left_out, f"{where}[{index}]") for index, inner in enumerate(value)]
