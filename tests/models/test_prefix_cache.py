@@ -167,6 +167,15 @@ def test_what_is_kept_makes_room(kept, fresh):
         kept.generate(START, logits_processor=[Full()])
 
 
+def test_in_and_out_of_inference_mode(kept, fresh):
+    replies = []
+    for inside in (True, False, True, False):
+        with torch.inference_mode(inside):
+            replies.append(kept.generate(START))
+    assert {reply.content for reply in replies} == {fresh.generate(START).content}
+    assert all(reply.timings.cached_tokens for reply in replies[1:])
+
+
 def test_bounded_in_bytes(tiny, fresh):
     one = wrapped(tiny)
     one.generate(START)

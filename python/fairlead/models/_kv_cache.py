@@ -66,7 +66,9 @@ def _growing_layer() -> Any:
             ):
                 return room
             capacity = length + max(_LEAST_GROWTH, length // _GROWTH)
-            larger = torch.empty((*new.shape[:-2], capacity, new.shape[-1]), dtype=new.dtype, device=new.device)
+            # The next call may come outside of the inference mode that this one is in.
+            with torch.inference_mode(False):
+                larger = torch.empty((*new.shape[:-2], capacity, new.shape[-1]), dtype=new.dtype, device=new.device)
             larger[..., : filled.shape[-2], :] = filled
             return larger
 
