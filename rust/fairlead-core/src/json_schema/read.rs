@@ -277,10 +277,16 @@ impl<'a> Reader<'a> {
             return Ok(shape);
         }
         let mut shape = Shape::any(self.store);
-        // What nothing else has looked at is known at the end only.
-        let last = |keyword: &str| keyword.starts_with("unevaluated");
-        let (others, lasts): (Vec<_>, Vec<_>) = map.iter().partition(|(keyword, _)| !last(keyword));
-        for (keyword, value) in others.into_iter().chain(lasts) {
+        // Conditions come after what declares keys, so that their keys have no say in the order where that has; and
+        // what nothing else has looked at is known at the end only.
+        let rank = |keyword: &str| match keyword {
+            "if" | "not" | "dependencies" | "dependentRequired" | "dependentSchemas" => 1,
+            "unevaluatedProperties" | "unevaluatedItems" => 2,
+            _ => 0,
+        };
+        let mut said: Vec<(&String, &'a Value)> = map.iter().collect();
+        said.sort_by_key(|(keyword, _)| rank(keyword));
+        for (keyword, value) in said {
             self.apply(place, keyword, value, &mut shape)
                 .map_err(|e| e.at_pointer(&format!("{}/{}", place.pointer, escaped(keyword))).with_keyword(keyword))?;
         }
