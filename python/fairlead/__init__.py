@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         load_model,
         register_model,
         save_model,
+        trace_model,
     )
     from fairlead.stopping import (
         RowStop,
@@ -157,6 +158,7 @@ __all__ = [
     "save_model",
     "supports_stop_parameter",
     "tool_role_conversions",
+    "trace_model",
 ]
 
 # Where each public name lives. A module listed here is imported when one of its names is first asked for.
@@ -209,6 +211,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "load_model",
         "register_model",
         "save_model",
+        "trace_model",
     ),
     "fairlead.stopping": (
         "RowStop",

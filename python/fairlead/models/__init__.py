@@ -22,6 +22,7 @@ from fairlead.messages import (
 )
 from fairlead.models._base import CODEAGENT_RESPONSE_FORMAT, REMOVE_PARAMETER, Model
 from fairlead.models._hooks import ModelRequest, ModelResponse
+from fairlead.models._otel import trace_model
 from fairlead.models._registry import REGISTERED, load_model, register_model, save_model
 from fairlead.streaming import (
     ChatMessageStreamDelta,
@@ -80,6 +81,7 @@ __all__ = [
     "save_model",
     "supports_stop_parameter",
     "tool_role_conversions",
+    "trace_model",
 ]
 
 # Class -> the module that defines it.
