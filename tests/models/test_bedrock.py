@@ -30,6 +30,7 @@ from fairlead.models import (  # noqa: E402
     FallbackModel,
     load_model,
     save_model,
+    trace_model,
 )
 
 from tests.converse_server import ConverseServer, Reply, fail, say  # noqa: E402
@@ -535,6 +536,32 @@ def test_it_is_saved_without_secrets(server, make):
     with pytest.warns(UserWarning, match="aws_"):
         data = model.to_dict()
     assert again.to_dict() == data and data["client_kwargs"]["endpoint_url"] == server.url
+
+
+def test_hooks_and_spans(server, make):
+    pytest.importorskip("opentelemetry.sdk")
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    from opentelemetry.trace import SpanKind
+
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    server.replies = [say("hello")]
+    model = make()
+    trace_model(model, tracer_provider=provider)
+    responses = []
+    model.on_response(responses.append)
+    model.generate(HELLO)
+    asyncio.run(model.agenerate(HELLO))
+    model.generate_stream(HELLO).drain()
+    assert [response.message.content for response in responses] == ["hello"] * 3
+    assert responses[0].message.raw["usage"]["totalTokens"] == 12
+    for span in spans.get_finished_spans():
+        assert span.kind is SpanKind.CLIENT and span.name == f"chat {NOVA}"
+        assert span.attributes["gen_ai.provider.name"] == "aws.bedrock"
+        assert span.attributes["gen_ai.usage.output_tokens"] == 2
+    assert len(spans.get_finished_spans()) == 3
 
 
 # smolagents' agents.
