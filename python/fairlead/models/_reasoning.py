@@ -145,6 +145,7 @@ class GatedGrammar:
         self.strips = not self.fresh().accept_string("\n")
         self._crossing = _crossing_tokens(info, self.close)
         self._masks: dict[bytes, bytes] = {}
+        self._newlines: list[tuple[int, int]] | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -164,6 +165,13 @@ class GatedGrammar:
     def new_matcher(self) -> GatedMatcher:
         """A matcher at the beginning of the reasoning."""
         return GatedMatcher(self)
+
+    def newlines(self, most: int) -> list[int]:
+        """Tokens that are line ends, at most so many."""
+        if self._newlines is None:
+            wanted = (b"\n", b"\n\n")
+            self._newlines = [(len(text), token) for token, text in enumerate(self.decoded_vocab) if text in wanted]
+        return [token for length, token in self._newlines if length <= most]
 
     def fresh(self) -> GrammarMatcher:
         """A matcher at the beginning of the answer."""
@@ -304,13 +312,9 @@ class GatedMatcher:
         if self._gated.strips and len(gap) < 2:
             words = memoryview(bitmask).cast("B")
             width = 4 * ((self.vocab_size + 31) // 32)
-            for token in self._newlines(2 - len(gap)):
+            for token in self._gated.newlines(2 - len(gap)):
                 words[index * width + token // 8] |= 1 << token % 8
         return True
-
-    def _newlines(self, most: int) -> list[int]:
-        wanted = {b"\n" * n for n in range(1, most + 1)}
-        return [token for token, text in enumerate(self._gated.decoded_vocab) if text in wanted]
 
     def rollback(self, num_tokens: int = 1) -> None:
         """Take back tokens."""
