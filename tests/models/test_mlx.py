@@ -186,8 +186,9 @@ def test_states_that_cannot_be_cut_only_go_on(loaded):
     for n in range(4):
         reply = kept.generate(history)
         assert reply.content == fresh.generate(history).content
+        assert (reply.timings.cached_tokens > 0) == (n > 0)
         history = grow(history, reply, n)
-    # The same prompt again would need states of which the end was cut off.
+    # An earlier prompt would need states of which the end was cut off.
     assert kept.generate(history[:-2]).content == fresh.generate(history[:-2]).content
 
 

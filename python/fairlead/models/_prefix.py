@@ -122,6 +122,11 @@ class PrefixCache(Generic[S]):
         """Whether states can be shortened."""
         return self._crop is not None
 
+    @property
+    def cuts(self) -> bool:
+        """Whether states can be shortened to the beginning that is wanted."""
+        return self._crop is not None
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:

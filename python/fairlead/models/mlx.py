@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fairlead._optional import require
@@ -167,12 +168,16 @@ class MLXModel(LocalModel):
         run = _Generation(self.model, options, cache)
         with _wired(self.model):
             run.read(ids, request.cached_tokens, output)
+            kept, fed = run.cache, run.fed
+            if store is not None and not store.cuts and run.fed:
+                # The next prompt goes on behind this one, not always with these very tokens.
+                kept, fed = run.snapshot(), list(run.fed)
             run.write(request, output)
         # Whoever fails keeps nothing: the layers may have stopped at different lengths.
-        if store is not None and run.fed:
+        if store is not None and fed:
             with _turn():
-                run.settle()
-            store.give(run.fed, len(ids), run.cache)
+                _settle(kept)
+            store.give(fed, len(ids), kept)
 
     def _run_batch(self, requests: Sequence[LocalRequest], outputs: Sequence[Output]) -> None:
         options = _Options(requests[0].options)
@@ -449,10 +454,17 @@ class _Generation:
             arguments = {"quantized_kv_start": 0, "kv_group_size": 64, **self._options.quantization}
             maybe_quantize_kv_cache(self.cache, **arguments)
 
-    def settle(self) -> None:
-        """Wait for what is still being computed, so that another thread may go on."""
-        mx = _mlx()
-        mx.eval([layer.state for layer in self.cache])
+    def snapshot(self) -> Any:
+        """A copy of the states as they are now."""
+        with _turn():
+            copied = deepcopy(self.cache)
+            _settle(copied)
+        return copied
+
+
+def _settle(cache: Any) -> None:
+    """Wait for what is still being computed, so that another thread may go on."""
+    _mlx().eval([layer.state for layer in cache])
 
 
 def _prefix_cache(model: Any, limit: int) -> PrefixCache[Any]:
@@ -475,7 +487,7 @@ def _prefix_cache(model: Any, limit: int) -> PrefixCache[Any]:
             for new, old in zip(copied, cache, strict=True):
                 new.keys, new.values = (mx.contiguous(one[..., :length, :]) for one in (old.keys, old.values))
                 new.offset = length
-            mx.eval([layer.state for layer in copied])
+            _settle(copied)
         return copied
 
     return PrefixCache(limit, size=size, crop=crop, copy=copy)
