@@ -371,15 +371,18 @@ class StopSequenceCriteria:
             # One row can't change places: its last id tells old text from a new prompt.
             ids = _columns(input_ids, seen - 1)[0]
             return [ids] if ids.pop(0) == self._last else None
-        return _columns(input_ids, seen) if self._reorder(input_ids, before) else None
+        if input_ids.device != before.device or count != before.shape[0]:
+            return None
+        if _readable(input_ids) and _readable(before):
+            same = extends_token_ids(input_ids, before)
+            new = read_token_ids(input_ids, seen)
+        else:
+            same, new = _compare(input_ids, before)
+        return new if same or self._reorder(input_ids, before) else None
 
     def _reorder(self, now: torch.Tensor, before: torch.Tensor) -> bool:
         """Beams change places between calls: each row takes the state of the row that had the same ids."""
-        if now.device != before.device:
-            return False
         columns = now[:, : before.shape[1]]
-        if extends_token_ids(now, before) if _readable(now) and _readable(before) else columns.equal(before):
-            return True
         same = (columns[:, None, :] == before[None, :, :]).all(-1)
         if not bool(same.any(-1).all()):
             return False
@@ -407,6 +410,16 @@ def _columns(input_ids: torch.Tensor, start: int) -> list[list[int]]:
     # One copy per step.
     columns: list[list[int]] = input_ids[:, start:].tolist()
     return columns
+
+
+def _compare(now: torch.Tensor, before: torch.Tensor) -> tuple[bool, list[list[int]]]:
+    """Whether all rows go on where they were, and what is new in each: one copy from a GPU."""
+    import torch
+
+    seen = before.shape[1]
+    same = (now[:, :seen] == before).all(-1, keepdim=True)
+    rows = torch.cat([same.to(now.dtype), now[:, seen:]], 1).tolist()
+    return all(row[0] for row in rows), [row[1:] for row in rows]
 
 
 def _readable(input_ids: torch.Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 mx = pytest.importorskip("mlx.core")
 mlx_lm = pytest.importorskip("mlx_lm")
 
-from fairlead import ConfigurationError, MessageError, ModelError  # noqa: E402
+from fairlead import ConfigurationError, MessageError, MissingDependencyError, ModelError  # noqa: E402
 from fairlead.models import MLXModel  # noqa: E402
 
 USER = [{"role": "user", "content": "Please answer."}]
@@ -310,6 +311,24 @@ def test_images_and_folders(model, tmp_path):
         model.generate([{"role": "user", "content": [{"type": "image", "image": image}]}])
     with pytest.raises(ConfigurationError, match="Failed to load"):
         MLXModel(str(tmp_path))
+
+
+def test_a_missing_package_is_named(tiny_dir, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlx_lm", None)
+    with pytest.raises(MissingDependencyError, match=r"fairlead\[mlx\]"):
+        MLXModel(tiny_dir)
+
+
+def test_a_processor_may_ask_a_model(loaded, model):
+    asked = []
+
+    def asks(tokens: Any, logits: Any) -> Any:
+        if not asked:
+            asked.append(model.generate(USER, max_new_tokens=2))
+        return logits
+
+    assert made(loaded, logits_processors=[asks]).generate(USER).content == model.generate(USER).content
+    assert asked[0].token_usage.output_tokens == 2
 
 
 # As a model of agents

@@ -386,6 +386,19 @@ def test_ids_of_any_layout_are_followed(info: Any) -> None:
         assert criteria(layout(2), None).tolist() == [False]
 
 
+def test_a_batch_of_any_layout(info: Any) -> None:
+    # What lies across is read by a copy, as from a GPU.
+    both = torch.tensor([ids_of("a", "b", "</co", "de>", "a"), ids_of("a", "a", "b", "a", "b")])
+    for layout in (lambda n: both[:, :n], lambda n: both.T.contiguous().T[:, :n]):
+        criteria = StopSequenceCriteria(["</code>"], info)
+        got = [criteria(layout(n), None).tolist() for n in range(2, 6)]
+        assert got == [[False, False], [False, False], [True, False], [True, False]]
+        # The rows change places, as beams do.
+        swapped = torch.cat([layout(5).flip(0), torch.tensor([ids_of("b"), ids_of("b")])], 1)
+        assert criteria(swapped, None).tolist() == [False, True]
+        assert criteria.stops[1] is not None and criteria.stops[1].end == 8
+
+
 def test_token_ids_and_characters(info: Any) -> None:
     criteria = StopSequenceCriteria([], info, stop_token_ids=[ID[b"g"]])
     half, rest = "€".encode()[:2], "€".encode()[2:]

@@ -51,8 +51,9 @@ _OWN = frozenset({"logits_processors", "max_kv_size", "prefill_step_size", "samp
 _KNOWN = frozenset(_SAMPLER) | _PENALTIES | _OWN
 _DEFAULT_PREFIX_BYTES = 2 << 30
 _PREFILL_STEP = 2048
-# MLX may be called from one thread at a time; generations take turns, step by step.
-_TURN = threading.Lock()
+# MLX may be called from one thread at a time; generations take turns, step by step. A caller's own processor or sampler
+# may ask another model.
+_TURN = threading.RLock()
 
 
 class MLXModel(LocalModel):
