@@ -13,8 +13,10 @@
     ├── ConfigurationError (ValueError)
     ├── MissingDependencyError (ImportError)  .extra
     └── ModelError
-        ├── ModelHTTPError                    .status_code .body .request_id
-        │   └── RateLimitError                .retry_after
+        ├── ModelHTTPError                    .status_code .body .request_id .retry_after
+        │   ├── AuthenticationError
+        │   └── RateLimitError
+        ├── ModelConnectionError
         ├── FallbackError                     .errors
         └── ModelTimeoutError
 
@@ -27,6 +29,7 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "AuthenticationError",
     "ConfigurationError",
     "FairleadError",
     "FallbackError",
@@ -34,6 +37,7 @@ __all__ = [
     "LimitExceeded",
     "MessageError",
     "MissingDependencyError",
+    "ModelConnectionError",
     "ModelError",
     "ModelHTTPError",
     "ModelTimeoutError",
@@ -149,21 +153,6 @@ class ModelHTTPError(ModelError):
         status_code: The HTTP status, or None if unknown.
         body: The body of the answer: parsed JSON, text or None.
         request_id: The provider's id of the request, or None.
-    """
-
-    def __init__(
-        self, message: str = "", *, status_code: int | None = None, body: Any = None, request_id: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status_code = status_code
-        self.body = body
-        self.request_id = request_id
-
-
-class RateLimitError(ModelHTTPError):
-    """A provider refused because of its rate limit.
-
-    Attributes:
         retry_after: Seconds to wait that the provider asked for, or None.
     """
 
@@ -171,13 +160,31 @@ class RateLimitError(ModelHTTPError):
         self,
         message: str = "",
         *,
-        status_code: int | None = 429,
+        status_code: int | None = None,
         body: Any = None,
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, status_code=status_code, body=body, request_id=request_id)
+        super().__init__(message)
+        self.status_code = status_code
+        self.body = body
+        self.request_id = request_id
         self.retry_after = retry_after
+
+
+class AuthenticationError(ModelHTTPError):
+    """A provider refused the credentials, or what they may do (401, 403)."""
+
+
+class RateLimitError(ModelHTTPError):
+    """A provider refused because of its rate limit (429)."""
+
+    def __init__(self, message: str = "", *, status_code: int | None = 429, **fields: Any) -> None:
+        super().__init__(message, status_code=status_code, **fields)
+
+
+class ModelConnectionError(ModelError):
+    """There is no connection to a provider, or it broke before the answer was complete."""
 
 
 class ModelTimeoutError(ModelError):

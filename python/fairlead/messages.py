@@ -208,6 +208,26 @@ class ChatMessage:
         return self._info.reasoning
 
     @property
+    def refusal(self) -> str | None:
+        """What a remote model said instead of an answer that it refused to give, or None."""
+        return self._info.refusal
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """Tokens of the prompt that a provider had cached, or None if it didn't say."""
+        return self._info.cached_tokens
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """Generated tokens that were reasoning, or None if the provider didn't say."""
+        return self._info.reasoning_tokens
+
+    @property
+    def logprobs(self) -> Any:
+        """Log probabilities as a provider gave them, or None."""
+        return self._info.logprobs
+
+    @property
     def timings(self) -> Timings | None:
         """Where the time went (local models), or None."""
         return self._info.timings

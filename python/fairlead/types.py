@@ -114,6 +114,10 @@ class ReplyInfo:
         complete: The output is a whole sentence of what it was held to.
         text: The output as generated; a message's content may be changed afterwards.
         reasoning: What the model thought before its answer, without its tags; "" if that isn't told apart.
+        refusal: The provider's text of a refusal, or None.
+        cached_tokens: Tokens of the prompt that the provider had cached, or None if it didn't say.
+        reasoning_tokens: Generated tokens that were reasoning, or None if the provider didn't say.
+        logprobs: Log probabilities as the provider gave them, or None.
     """
 
     finish_reason: FinishReason | None = None
@@ -123,3 +127,7 @@ class ReplyInfo:
     complete: bool = True
     text: str = ""
     reasoning: str = ""
+    refusal: str | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    logprobs: Any = None

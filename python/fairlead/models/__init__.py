@@ -20,10 +20,18 @@ from fairlead.messages import (
     remove_content_after_stop_sequences,
     tool_role_conversions,
 )
+from fairlead.models._api import ApiModel
 from fairlead.models._base import CODEAGENT_RESPONSE_FORMAT, REMOVE_PARAMETER, Model
 from fairlead.models._hooks import ModelRequest, ModelResponse
 from fairlead.models._otel import trace_model
 from fairlead.models._registry import REGISTERED, load_model, register_model, save_model
+from fairlead.models._retry import (
+    RETRY_EXPONENTIAL_BASE,
+    RETRY_JITTER,
+    RETRY_MAX_ATTEMPTS,
+    RETRY_WAIT,
+    is_rate_limit_error,
+)
 from fairlead.streaming import (
     ChatMessageStreamDelta,
     ChatMessageToolCallStreamDelta,
@@ -39,9 +47,13 @@ from fairlead.tools import (
 from fairlead.types import TokenUsage
 
 if TYPE_CHECKING:
+    from fairlead.models.azure_openai import AzureOpenAIModel, AzureOpenAIServerModel
     from fairlead.models.bedrock import AmazonBedrockModel, AmazonBedrockServerModel
     from fairlead.models.fallback import FallbackModel
+    from fairlead.models.inference_client import HfApiModel, InferenceClientModel
+    from fairlead.models.litellm import LiteLLMModel, LiteLLMRouterModel
     from fairlead.models.mlx import MLXModel
+    from fairlead.models.openai import OpenAIModel, OpenAIServerModel
     from fairlead.models.transformers import TransformersModel
 
     MODEL_REGISTRY: dict[str, type[Model]]
@@ -51,8 +63,15 @@ __all__ = [
     "CODEAGENT_RESPONSE_FORMAT",
     "MODEL_REGISTRY",
     "REMOVE_PARAMETER",
+    "RETRY_EXPONENTIAL_BASE",
+    "RETRY_JITTER",
+    "RETRY_MAX_ATTEMPTS",
+    "RETRY_WAIT",
     "AmazonBedrockModel",
     "AmazonBedrockServerModel",
+    "ApiModel",
+    "AzureOpenAIModel",
+    "AzureOpenAIServerModel",
     "ChatMessage",
     "ChatMessageStreamDelta",
     "ChatMessageToolCall",
@@ -60,11 +79,17 @@ __all__ = [
     "ChatMessageToolCallStreamDelta",
     "ChatStream",
     "FallbackModel",
+    "HfApiModel",
+    "InferenceClientModel",
+    "LiteLLMModel",
+    "LiteLLMRouterModel",
     "MLXModel",
     "MessageRole",
     "Model",
     "ModelRequest",
     "ModelResponse",
+    "OpenAIModel",
+    "OpenAIServerModel",
     "TokenUsage",
     "TransformersModel",
     "agglomerate_stream_deltas",
@@ -73,6 +98,7 @@ __all__ = [
     "get_dict_from_nested_dataclasses",
     "get_tool_call_from_text",
     "get_tool_json_schema",
+    "is_rate_limit_error",
     "load_model",
     "make_image_url",
     "parse_json_if_needed",
@@ -86,6 +112,14 @@ __all__ = [
 
 # Class -> the module that defines it.
 BACKENDS: dict[str, str] = {
+    "AzureOpenAIModel": "fairlead.models.azure_openai",
+    "InferenceClientModel": "fairlead.models.inference_client",
+    "LiteLLMModel": "fairlead.models.litellm",
+    "LiteLLMRouterModel": "fairlead.models.litellm",
+    "OpenAIModel": "fairlead.models.openai",
+    "AzureOpenAIServerModel": "fairlead.models.azure_openai",
+    "HfApiModel": "fairlead.models.inference_client",
+    "OpenAIServerModel": "fairlead.models.openai",
     "MLXModel": "fairlead.models.mlx",
     "AmazonBedrockModel": "fairlead.models.bedrock",
     "AmazonBedrockServerModel": "fairlead.models.bedrock",
@@ -96,15 +130,6 @@ BACKENDS: dict[str, str] = {
 # smolagents' classes that have no counterpart yet: asking for one says so, nothing pretends to be it.
 _NOT_YET = frozenset(
     {
-        "ApiModel",
-        "AzureOpenAIModel",
-        "AzureOpenAIServerModel",
-        "HfApiModel",
-        "InferenceClientModel",
-        "LiteLLMModel",
-        "LiteLLMRouterModel",
-        "OpenAIModel",
-        "OpenAIServerModel",
         "VLLMModel",
     }
 )

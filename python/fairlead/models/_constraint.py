@@ -24,11 +24,13 @@ class Constraint:
         make_grammar: Makes the grammar; raises GrammarError or SchemaError.
         shape: What a complete output is.
         schema: The JSON Schema behind it, or None for a regex or a grammar.
+        pattern: The regex behind it, or None.
     """
 
     make_grammar: Callable[[], Grammar]
     shape: OutputShape
     schema: Any = None
+    pattern: str | None = None
 
 
 def resolve_constraint(response_format: Any = None, grammar: Any = None) -> Constraint | None:
@@ -119,7 +121,7 @@ def _schema(schema: Any) -> Constraint:
 def _regex(pattern: Any) -> Constraint:
     if not isinstance(pattern, str):
         raise ConfigurationError(f"a regex is a string, not a {type(pattern).__name__}")
-    return Constraint(lambda: _grammar().regex(pattern), OutputShape("text"))
+    return Constraint(lambda: _grammar().regex(pattern), OutputShape("text"), pattern=pattern)
 
 
 def _ready(grammar: Any, argument: str) -> Constraint:

@@ -134,7 +134,7 @@ def _http_error(error: Exception, response: Mapping[str, Any], *, event: bool) -
     if code in _THROTTLED or status == 429:
         return RateLimitError(message, retry_after=_retry_after(meta.get("HTTPHeaders") or {}), **fields)
     http_error = ModelHTTPError(message, **fields)
-    http_error.retry_after = _retry_after(meta.get("HTTPHeaders") or {})  # type: ignore[attr-defined]
+    http_error.retry_after = _retry_after(meta.get("HTTPHeaders") or {})
     return http_error
 
 
