@@ -103,6 +103,9 @@ def model_error(error: BaseException, redactor: Redactor, who: str) -> ModelErro
     if not isinstance(status, int):
         status = getattr(response, "status_code", None)
     headers = getattr(response, "headers", None)
+    if not retry_after_seconds(headers):
+        # litellm's responses are made up; the real headers are beside them.
+        headers = getattr(error, "litellm_response_headers", None) or headers
     said = redactor.text(str(error) or type(error).__name__)
     if isinstance(status, int) and status >= 400:
         body = redactor.value(_body(error, response))

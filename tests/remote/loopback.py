@@ -1,0 +1,215 @@
+"""A server on loopback that speaks OpenAI's protocol and misbehaves as it is told to.
+
+The model's name in a request chooses the behaviour: "ok", "limited", "cut" and so on.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+import time
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+USAGE = {
+    "prompt_tokens": 11,
+    "completion_tokens": 3,
+    "total_tokens": 14,
+    "prompt_tokens_details": {"cached_tokens": 8},
+    "completion_tokens_details": {"reasoning_tokens": 2},
+}
+# Fails that many times before it answers: (status, headers).
+FAILURES: dict[str, list[tuple[int, dict[str, str]]]] = {
+    "limited": [(429, {"retry-after": "0.05"})],
+    "limited-date": [(429, {"retry-after": "date"})],
+    "limited-always": [(429, {"retry-after": "0"})] * 99,
+    "limited-long": [(429, {"retry-after": "3600"})] * 99,
+    "broken": [(500, {})],
+    "busy": [(503, {}), (408, {})],
+    "refuses": [(400, {"x-request-id": "req-7"})] * 99,
+    "locked": [(401, {})] * 99,
+}
+CALLS = [
+    {"id": "call_b", "type": "function", "function": {"name": "lookup", "arguments": '{"word": "brace"}'}},
+    {"id": "call_a", "type": "function", "function": {"name": "lookup", "arguments": '{"word": "sheet"}'}},
+]
+
+
+class Loopback:
+    """The server; ``requests`` are the bodies it got, ``replies`` are texts that it says one after the other."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+        self.replies: list[Any] = []
+        self.gone = threading.Event()
+        self.released = threading.Event()
+        self.counts: dict[str, int] = {}
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server.daemon_threads = True
+        # Many clients at once.
+        self.server.socket.listen(512)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def reset(self) -> None:
+        for seen in (self.requests, self.paths, self.headers, self.times, self.replies, self.counts):
+            seen.clear()
+        self.gone.clear()
+        self.released.clear()
+
+    def close(self) -> None:
+        self.released.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        loop = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+            def handle(self) -> None:
+                try:
+                    super().handle()
+                except (ConnectionError, BrokenPipeError):
+                    loop.gone.set()
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                loop.requests.append(body)
+                loop.paths.append(self.path)
+                loop.headers.append({name.lower(): value for name, value in self.headers.items()})
+                loop.times.append(time.monotonic())
+                mode = (body.get("model") or "ok").rpartition("/")[2]
+                number = loop.counts[mode] = loop.counts.get(mode, 0) + 1
+                failures = FAILURES.get(mode, [])
+                if number <= len(failures):
+                    status, headers = failures[number - 1]
+                    self._fail(status, dict(headers))
+                elif mode == "stalled":
+                    loop.released.wait(5)
+                elif body.get("stream"):
+                    self._stream(mode, body)
+                else:
+                    self._json(200, self._completion(mode))
+
+            def _fail(self, status: int, headers: dict[str, str]) -> None:
+                if headers.get("retry-after") == "date":
+                    headers["retry-after"] = formatdate(time.time() + 0.9, usegmt=True)
+                key = self.headers.get("authorization", "")
+                message = f"refused {status}: 429000 tokens" if status == 400 else f"refused {status} for {key}"
+                self._json(status, {"error": {"message": message, "type": "test"}}, headers)
+
+            def _json(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
+                data = json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                for name, text in (headers or {}).items():
+                    self.send_header(name, text)
+                self.end_headers()
+                self.wfile.write(data)
+
+            def _completion(self, mode: str) -> dict[str, Any]:
+                text: Any = loop.replies.pop(0) if loop.replies else "hello END tail"
+                message: dict[str, Any] = {"role": "assistant", "content": text}
+                reason = "stop"
+                if isinstance(text, list):
+                    message, reason = {"role": "assistant", "content": None, "tool_calls": text}, "tool_calls"
+                if mode == "tools":
+                    message = {"role": "assistant", "content": None, "tool_calls": CALLS}
+                    reason = "tool_calls"
+                elif mode == "thinks":
+                    message["reasoning_content"] = "I think"
+                elif mode == "declines":
+                    message = {"role": "assistant", "content": None, "refusal": "I can't help with that."}
+                elif mode == "cut-short":
+                    reason = "length"
+                whole = {
+                    "id": "chatcmpl-1",
+                    "object": "chat.completion",
+                    "created": 1,
+                    "model": mode,
+                    "choices": [{"index": 0, "message": message, "finish_reason": reason, "logprobs": None}],
+                    "usage": USAGE,
+                }
+                if mode == "no-usage":
+                    del whole["usage"]
+                if mode == "no-choices":
+                    whole["choices"] = []
+                return whole
+
+            def _stream(self, mode: str, body: dict[str, Any]) -> None:
+                self.send_response(200)
+                self.send_header("content-type", "text/event-stream")
+                self.send_header("transfer-encoding", "chunked")
+                self.end_headers()
+                self._chunk({"role": "assistant", "content": ""})
+                if mode == "cut":
+                    self._chunk({"content": "par"})
+                    # A reset, not an orderly end.
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
+                    self.close_connection = True
+                    return
+                if mode == "stalls":
+                    self._chunk({"content": "par"})
+                    loop.released.wait(5)
+                    return
+                if mode == "malformed":
+                    self._data(b'{"choices": [{"ind')
+                elif mode == "endless":
+                    for number in range(2000):
+                        self._chunk({"content": f"w{number} "})
+                        time.sleep(0.005)
+                elif mode == "one-index":
+                    for call in CALLS:
+                        self._chunk({"tool_calls": [{"index": 0, **call}]})
+                elif mode == "tools" or (loop.replies and isinstance(loop.replies[0], list)):
+                    for index, call in enumerate(CALLS if mode == "tools" else loop.replies.pop(0)):
+                        arguments = call["function"]["arguments"]
+                        head = {**call, "function": {**call["function"], "arguments": ""}}
+                        self._chunk({"tool_calls": [{"index": index, **head}]})
+                        for at in range(0, len(arguments), 5):
+                            piece = {"index": index, "function": {"arguments": arguments[at : at + 5]}}
+                            self._chunk({"tool_calls": [piece]})
+                elif mode == "cumulative":
+                    for written, word in enumerate(["hel", "lo"], 1):
+                        usage = {"prompt_tokens": 11, "completion_tokens": written, "total_tokens": 11 + written}
+                        self._chunk({"content": word}, usage=usage)
+                else:
+                    if mode == "thinks":
+                        self._chunk({"reasoning_content": "I "})
+                        self._chunk({"reasoning_content": "think"})
+                    text = loop.replies.pop(0) if loop.replies else "hello END tail"
+                    for at in range(0, len(text), 4):
+                        self._chunk({"content": text[at : at + 4]})
+                if mode != "no-choices":
+                    self._chunk({}, reason="tool_calls" if mode in ("tools", "one-index") else "stop")
+                if body.get("stream_options", {}).get("include_usage") and mode not in ("no-usage", "cumulative"):
+                    self._event({"choices": [], "usage": USAGE})
+                self._data(b"[DONE]")
+                self.wfile.write(b"0\r\n\r\n")
+
+            def _chunk(self, delta: dict[str, Any], reason: str | None = None, usage: Any = None) -> None:
+                self._event({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": usage})
+
+            def _event(self, event: dict[str, Any]) -> None:
+                base = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+                self._data(json.dumps({**base, **event}).encode())
+
+            def _data(self, data: bytes) -> None:
+                line = b"data: " + data + b"\n\n"
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+                self.wfile.flush()
+
+        return Handler
