@@ -16,9 +16,11 @@ boto3 = pytest.importorskip("boto3")
 
 from botocore.config import Config  # noqa: E402
 from fairlead.errors import (  # noqa: E402
+    AuthenticationError,
     ConfigurationError,
     FallbackError,
     MessageError,
+    ModelConnectionError,
     ModelError,
     ModelHTTPError,
     ModelTimeoutError,
@@ -378,7 +380,7 @@ def test_throttling_is_waited_out(server, make):
         fail(429, "ThrottlingException", x_amz_retry_after="20"),
         fail(500, "InternalServerException"),
         fail(503, "ServiceUnavailableException"),
-        fail(424, "ModelErrorException"),
+        fail(408, "ModelTimeoutException"),
     ],
     ids=lambda reply: f"{reply.status} {list(reply.headers)}",
 )
@@ -412,6 +414,7 @@ def test_mistakes_are_not_tried_again(server, make, status, name):
     server.replies = [fail(status, name)]
     with pytest.raises(ModelHTTPError, match=name) as caught:
         make().generate(HELLO)
+    assert isinstance(caught.value, AuthenticationError) == (status == 403)
     assert caught.value.status_code == status and len(server.requests) == 1
     assert "secret" not in str(caught.value)
 
@@ -422,7 +425,7 @@ def test_mistakes_are_not_tried_again(server, make, status, name):
         ({"event_error": "modelStreamErrorException"}, ModelHTTPError, 424),
         ({"event_error": "throttlingException"}, RateLimitError, 429),
         ({"event_error": "validationException"}, ModelHTTPError, 400),
-        ({"cut": "reset"}, ModelError, None),
+        ({"cut": "reset"}, ModelConnectionError, None),
         ({"cut": "end"}, ModelError, None),
         ({"cut": "garbage"}, ModelError, None),
         ({"cut": "stall"}, ModelTimeoutError, None),
@@ -447,7 +450,7 @@ def test_no_answer_in_time(server, make):
 
 def test_nobody_there(make):
     model = make(client_kwargs={"endpoint_url": "http://127.0.0.1:9"}, retry=False)
-    with pytest.raises(ModelError, match="connection"):
+    with pytest.raises(ModelConnectionError):
         model.generate(HELLO)
     with pytest.raises(FallbackError):
         FallbackModel([model, model]).generate(HELLO)

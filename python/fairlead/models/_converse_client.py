@@ -1,33 +1,29 @@
-"""Calling Amazon Bedrock through boto3: the client, retries, and botocore's errors as ours."""
+"""Calling Amazon Bedrock through boto3: the client, and botocore's errors as ours."""
 
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from fairlead._optional import require
 from fairlead.errors import (
+    AuthenticationError,
     ConfigurationError,
     FairleadError,
     MissingDependencyError,
+    ModelConnectionError,
     ModelError,
     ModelHTTPError,
     ModelTimeoutError,
     RateLimitError,
 )
+from fairlead.models._http_errors import retry_after_seconds
 
-__all__ = ["EventStream", "Retry", "create_client", "retries_itself", "typed_errors"]
+__all__ = ["EventStream", "create_client", "retries_itself", "typed_errors"]
 
-_T = TypeVar("_T")
-
-# What a further try may cure.
-_RETRIED = frozenset({408, 409, 424, 425, 429, 500, 502, 503, 504, 529})
 _THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "throttlingException"})
 # What the error events of a stream mean; they come without a status of their own.
 _EVENT_STATUS = {
@@ -112,13 +108,15 @@ def _typed(error: Exception) -> FairleadError | None:
     if module not in ("boto3", "botocore", "urllib3"):
         if isinstance(error, TimeoutError):
             return ModelTimeoutError(f"Bedrock did not answer in time: {error}")
-        return ModelError(f"the connection to Bedrock failed: {error!r}") if isinstance(error, OSError) else None
+        return (
+            ModelConnectionError(f"the connection to Bedrock failed: {error!r}") if isinstance(error, OSError) else None
+        )
     if isinstance(response, Mapping):
         return _http_error(error, response, event="EventStreamError" in names)
     if any("Timeout" in name for name in names):
         return ModelTimeoutError(f"Bedrock did not answer in time: {error}")
     if module == "urllib3" or {"HTTPClientError", "ConnectionError", "EventStreamError", "ChecksumMismatch"} & {*names}:
-        return ModelError(f"the connection to Bedrock failed: {error}")
+        return ModelConnectionError(f"the connection to Bedrock failed: {error}")
     if "ParserError" in names or "ResponseParserError" in names or "ResponseStreamingError" in names:
         return ModelError(f"Bedrock's answer can't be read: {error}")
     return ConfigurationError(f"boto3 refuses the request: {error}")
@@ -130,64 +128,25 @@ def _http_error(error: Exception, response: Mapping[str, Any], *, event: bool) -
     code = str(details.get("Code") or "")
     status = _EVENT_STATUS.get(code) if event else meta.get("HTTPStatusCode")
     message = f"Bedrock answered {status or 'with an error'}: {code}: {details.get('Message')}"
-    fields: dict[str, Any] = {"status_code": status, "body": dict(details), "request_id": meta.get("RequestId")}
+    kind = ModelHTTPError
     if code in _THROTTLED or status == 429:
-        return RateLimitError(message, retry_after=_retry_after(meta.get("HTTPHeaders") or {}), **fields)
-    http_error = ModelHTTPError(message, **fields)
-    http_error.retry_after = _retry_after(meta.get("HTTPHeaders") or {})
-    return http_error
+        kind = RateLimitError
+    elif status in (401, 403):
+        kind = AuthenticationError
+    return kind(
+        message,
+        status_code=status,
+        body=dict(details),
+        request_id=meta.get("RequestId"),
+        retry_after=_retry_after(meta.get("HTTPHeaders") or {}),
+    )
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: Bedrock's own header in milliseconds, the standard one in seconds or as a date."""
-    with contextlib.suppress(ValueError, TypeError):
-        if (milliseconds := headers.get("x-amz-retry-after")) is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        if (value := headers.get("retry-after")) is not None:
-            if value.strip().replace(".", "", 1).isdigit():
-                return float(value)
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    return None
-
-
-class Retry:
-    """Tries a call again where that may help.
-
-    Waits as long as the provider asks, else exponentially longer with full jitter, as "Exponential Backoff And Jitter"
-    of the AWS Architecture Blog describes it.
-
-    Args:
-        attempts: Calls in all, at least 1.
-        seconds: No further try begins later than this after the first.
-        first_wait: Upper bound of the first wait; doubled each time, up to 20 seconds.
-    """
-
-    def __init__(self, attempts: int = 3, seconds: float = 120.0, first_wait: float = 1.0) -> None:
-        self.attempts = attempts
-        self.seconds = seconds
-        self.first_wait = first_wait
-
-    def __call__(self, call: Callable[[], _T]) -> _T:
-        """Run a call to its result or its last error."""
-        begun = time.monotonic()
-        for attempt in range(1, self.attempts + 1):
-            try:
-                with typed_errors():
-                    return call()
-            except ModelError as error:
-                wait = self._wait(error, attempt)
-                if wait is None or attempt == self.attempts or time.monotonic() - begun + wait > self.seconds:
-                    raise
-            time.sleep(wait)
-        raise AssertionError("at least one attempt")
-
-    def _wait(self, error: ModelError, attempt: int) -> float | None:
-        if isinstance(error, ModelHTTPError) and error.status_code not in _RETRIED:
-            return None
-        asked: float | None = getattr(error, "retry_after", None)
-        if asked is not None:
-            return asked
-        return random.uniform(0, min(20.0, self.first_wait * 2 ** (attempt - 1)))
+    """Seconds to wait: Bedrock's own header in milliseconds, or the standard one."""
+    with contextlib.suppress(ValueError, LookupError):
+        return max(0.0, float(headers["x-amz-retry-after"]) / 1000)
+    return retry_after_seconds(headers)
 
 
 class EventStream:

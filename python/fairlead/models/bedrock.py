@@ -6,18 +6,17 @@ import asyncio
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from fairlead.errors import ConfigurationError, MessageError, ModelError
+from fairlead.errors import ConfigurationError, MessageError, ModelConnectionError
 from fairlead.messages import ChatMessage, MessageRole, attach_info, tool_role_conversions
 from fairlead.models._base import Model
 from fairlead.models._constraint import Constraint, resolve_constraint
-from fairlead.models._converse_client import EventStream, Retry, create_client, retries_itself
+from fairlead.models._converse_client import EventStream, create_client, retries_itself, typed_errors
 from fairlead.models._converse_wire import (
     CACHE_POINT,
     EventReader,
@@ -29,6 +28,7 @@ from fairlead.models._converse_wire import (
     tool_spec,
 )
 from fairlead.models._output import StopFilter
+from fairlead.models._retry import RateLimiter, RetryPolicy
 from fairlead.models._validation import OutputCheck, without_fence
 from fairlead.streaming import ChatMessageStreamDelta, ChatStream, new_delta
 from fairlead.types import ReplyInfo, TokenUsage
@@ -184,8 +184,6 @@ class AmazonBedrockModel(Model):
             raise ConfigurationError(f"cache_points has {sorted(unknown)}; places are {sorted(_CACHE_PLACES)}")
         if isinstance(max_reasks, bool) or not isinstance(max_reasks, int) or max_reasks < 0:
             raise ConfigurationError(f"max_reasks is a number of times, not {max_reasks!r}")
-        if requests_per_minute is not None and not requests_per_minute > 0:
-            raise ConfigurationError(f"requests_per_minute is a positive number, not {requests_per_minute!r}")
         self.client_kwargs = client_kwargs or {}
         self.custom_role_conversions = custom_role_conversions or {}
         self.timeout = timeout
@@ -199,14 +197,14 @@ class AmazonBedrockModel(Model):
         self.cache_points = tuple(cache_points)
         try:
             self.profile = replace(find_profile(model_id), **self.profile_overrides)
-            retrying = Retry(**self.retry) if isinstance(self.retry, dict) else Retry(3 if self.retry else 1)
+            settings = {"attempts": 3 if self.retry else 1, **(self.retry if isinstance(self.retry, dict) else {})}
+            retrying = _retrying(**settings)
         except TypeError as error:
             raise ConfigurationError(f"profile= or retry= has an unknown setting: {error}") from error
         self._api_key = api_key
         self.client = client or self.create_client()
-        self._retry = Retry(1) if retries_itself(self.client) else retrying
-        self._pace_lock = threading.Lock()
-        self._next_start = 0.0
+        self._retry = replace(retrying, max_attempts=1) if retries_itself(self.client) else retrying
+        self._rate_limiter = RateLimiter(requests_per_minute)
         self._pool: ThreadPoolExecutor | None = None
 
     def create_client(self) -> Any:
@@ -324,22 +322,13 @@ class AmazonBedrockModel(Model):
         if "messages" in self.cache_points:
             turns[-1]["content"] = [*turns[-1]["content"], CACHE_POINT]
 
-    def _pace(self) -> None:
-        if self.requests_per_minute is None:
-            return
-        with self._pace_lock:
-            now = time.monotonic()
-            start = max(now, self._next_start)
-            self._next_start = start + 60 / self.requests_per_minute
-        if start > now:
-            time.sleep(start - now)
-
     def _call(self, operation: str, body: dict[str, Any]) -> Any:
         def call() -> Any:
-            self._pace()
-            return getattr(self.client, operation)(**body)
+            self._rate_limiter.throttle()
+            with typed_errors():
+                return getattr(self.client, operation)(**body)
 
-        return self._retry(call)
+        return self._retry.call(call)
 
     # Replies.
 
@@ -521,7 +510,7 @@ class _Deltas(Iterator[ChatMessageStreamDelta]):
             if self._closed:
                 return
             if not reader.ended and not shown.matched:
-                raise ModelError("Bedrock's stream ended before the reply was complete")
+                raise ModelConnectionError("Bedrock's stream ended before the reply was complete")
         finally:
             events.close()
         rest = "" if shown.matched else shown.finish()
@@ -545,6 +534,10 @@ class _Deltas(Iterator[ChatMessageStreamDelta]):
         )
         attach_info(last, info)
         yield last
+
+
+def _retrying(attempts: int = 3, seconds: float = 120.0, first_wait: float = 1.0) -> RetryPolicy:
+    return RetryPolicy(max_attempts=attempts, max_seconds=seconds, wait=first_wait, base=2, jitter=True)
 
 
 def _stops(*sources: Any) -> tuple[str, ...]:
