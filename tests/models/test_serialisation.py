@@ -194,3 +194,26 @@ def test_agents_of_smolagents_still_load_its_own_classes(tiny_dir, monkeypatch):
     data = smolagents.CodeAgent(tools=[], model=theirs.OpenAIModel("gpt", api_key="x"), verbosity_level=0).to_dict()
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     assert type(smolagents.CodeAgent.from_dict(data).model) is theirs.OpenAIModel
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("OpenAIModel", {"api_base": "http://127.0.0.1:1/v1", "organization": "o", "client_kwargs": {"timeout": 3}}),
+        ("AzureOpenAIModel", {"azure_endpoint": "http://127.0.0.1:1", "api_version": "2024-10-21"}),
+        ("InferenceClientModel", {"provider": "together", "timeout": 7, "custom_role_conversions": {"system": "user"}}),
+    ],
+)
+def test_remote_models_keep_their_address_and_lose_their_key(name, options):
+    pytest.importorskip("huggingface_hub" if name == "InferenceClientModel" else "openai")
+    model = getattr(ours, name)("m", api_key="sk-s3cret", requests_per_minute=60, **options)
+    with pytest.warns(UserWarning, match="isn't saved; pass it again"):
+        saved = json.loads(json.dumps(save_model(FallbackModel([model]))))
+    assert "s3cret" not in str(saved)
+    (child,) = saved["data"]["models"]
+    assert child["class"] == name
+    assert {key: child["data"][key] for key in options} == options and child["data"]["requests_per_minute"] == 60
+    child["data"]["api_key"] = "sk-0ther"
+    (again,) = load_model(saved).models
+    with pytest.warns(UserWarning, match="isn't saved; pass it again"):
+        assert again.to_dict() == {key: value for key, value in child["data"].items() if key != "api_key"}
