@@ -1,0 +1,133 @@
+"""Schemas and regexes at remote models: how they travel, and that answers are checked here."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import Any
+
+import pytest
+from conftest_remote import make
+from fairlead.errors import ConfigurationError, ModelError
+from fairlead.models._profiles import find_profile
+
+pydantic = pytest.importorskip("pydantic")
+pytest.importorskip("openai")
+
+
+class Knot(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    name: str
+    turns: int
+
+
+ASK = [{"role": "user", "content": "Name a knot."}]
+GOOD = '{"turns": 2, "name": "bowline"}'
+
+
+def model(server: Any, **kwargs: Any) -> Any:
+    return make("openai", server.url, "ok", **kwargs)
+
+
+def test_native(server):
+    server.replies[:] = [GOOD]
+    reply = model(server).generate(ASK, response_format=Knot)
+    assert reply.parsed == Knot(name="bowline", turns=2)
+    sent = server.requests[-1]["response_format"]
+    assert sent["type"] == "json_schema" and sent["json_schema"]["strict"] is True
+
+
+def test_an_answer_that_isnt_valid_is_asked_for_once_more(server):
+    server.replies[:] = ['{"name": "bowline"}', GOOD]
+    assert model(server).generate(ASK, response_format=Knot).parsed.turns == 2
+    assert "not valid" in server.requests[-1]["messages"][-1]["content"]
+    server.replies[:] = ["no"] * 5
+    reply = asyncio.run(model(server).agenerate(ASK, response_format=Knot))
+    with pytest.raises(ModelError):
+        _ = reply.parsed
+    assert len(server.requests) == 4
+
+
+def test_an_openai_dictionary_goes_as_it_is(server):
+    server.replies[:] = [GOOD]
+    schema = Knot.model_json_schema()
+    wanted = {"type": "json_schema", "json_schema": {"name": "knot", "schema": schema, "strict": False}}
+    assert model(server).generate(ASK, response_format=wanted).parsed == {"name": "bowline", "turns": 2}
+    assert server.requests[-1]["response_format"] == wanted
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_by_a_tool(server, stream):
+    call = {"id": "c", "type": "function", "function": {"name": "answer", "arguments": GOOD}}
+    server.replies[:] = [[call]]
+    asked = model(server, structured_output="tool")
+    if stream:
+        reply = asked.generate_stream(ASK, response_format=Knot).drain()
+    else:
+        reply = asked.generate(ASK, response_format=Knot)
+    assert reply.parsed.turns == 2 and not reply.tool_calls and reply.finish_reason == "stop"
+    assert server.requests[-1]["tool_choice"]["function"]["name"] == "answer"
+
+
+def test_by_words(server):
+    server.replies[:] = [f"```json\n{GOOD}\n```"]
+    reply = model(server, structured_output="prompt").generate(ASK, response_format=Knot)
+    assert reply.parsed.name == "bowline"
+    assert "JSON Schema" in str(server.requests[-1]["messages"][-1]["content"])
+    assert "response_format" not in server.requests[-1]
+
+
+def test_regexes(server):
+    server.replies[:] = ["42"]
+    assert model(server, profile={"grammar": "vllm"}).generate(ASK, grammar="[0-9]+").parsed == "42"
+    assert server.requests[-1]["structured_outputs"] == {"regex": "[0-9]+"}
+    server.replies[:] = ["none", "7"]
+    assert model(server).generate(ASK, grammar="[0-9]+").parsed == "7"
+    with pytest.raises(ConfigurationError):
+        model(server, structured_output="native").generate(ASK, grammar="[0-9]+")
+
+
+def test_refusals_and_cuts_are_not_asked_again(server):
+    reply = make("openai", server.url, "declines").generate(ASK, response_format=Knot)
+    assert reply.refusal == "I can't help with that." and reply.content == ""
+    server.replies[:] = ['{"name": "bow']
+    assert make("openai", server.url, "cut-short").generate(ASK, response_format=Knot).finish_reason == "length"
+    assert len(server.requests) == 2
+
+
+def test_models_that_take_no_stop(server):
+    reply = make("openai", server.url, "ok", profile={"stop": False}).generate(ASK, stop_sequences=["END"])
+    assert reply.content == "hello " and "stop" not in server.requests[-1]
+    reply = make("openai", server.url, "gpt-5-mini").generate_stream(ASK, stop_sequences=["END"]).drain()
+    assert reply.content == "hello " and "stop" not in server.requests[-1]
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "field", "value"),
+    [
+        ("openai", "gpt-4o-mini", "stop", True),
+        ("openai", "openai/o3", "stop", False),
+        ("openai", "o3-mini", "stop", True),
+        ("openai", "gpt-5", "max_tokens", "max_completion_tokens"),
+        ("openai", "gpt-3.5-turbo", "json_schema", False),
+        ("nobody", "unheard-of", "json_schema", False),
+        ("nobody", "gemma-2-9b", "system", False),
+    ],
+)
+def test_profiles(provider, name, field, value):
+    assert getattr(find_profile(provider, name), field) == value
+
+
+def test_a_profile_with_an_unknown_field():
+    with pytest.raises(ConfigurationError, match="colour"):
+        find_profile("openai", "gpt-4o", {"colour": True})
+
+
+def test_saved_and_made_again(server):
+    first = model(server, organization="org", profile={"stop": False}, max_reasks=0, temperature=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = first.to_dict()
+    again = type(first).from_dict({**data, "api_key": "-"})
+    assert again.api_base == first.api_base and again.organization == "org" and again.kwargs == {"temperature": 0.5}
+    assert again.profile == {"stop": False} and again.max_reasks == 0
