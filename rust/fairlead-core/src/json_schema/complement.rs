@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::composite::{Arrays, Count, Keys, Objects, widest};
 use super::read::Reader;
 use super::shape::{ALWAYS, Demands, NEVER, Numbers, Shape, Strings, only, opposite};
-use crate::automata::{Bound, NumberRange, Store, UNBOUNDED};
+use crate::automata::{Bound, EMPTY, ExprId, NumberRange, Store, UNBOUNDED};
 use crate::error::Error;
 
 fn numbers(n: &Numbers) -> Vec<Numbers> {
@@ -42,7 +42,7 @@ fn strings(store: &Store, s: &Strings) -> Vec<Strings> {
     let any = Strings::any(store);
     if let Some(text) = &s.exact {
         let content = store.inter([store.any_text(), store.except([text.as_bytes().into()])]);
-        return vec![Strings { content, ..any }];
+        return vec![Strings { content, within: content, ..any }];
     }
     let mut out = Vec::new();
     if s.lo > 0 {
@@ -52,8 +52,9 @@ fn strings(store: &Store, s: &Strings) -> Vec<Strings> {
         out.push(Strings { lo: s.hi + 1, ..any.clone() });
     }
     if s.content != store.any_text() {
-        let content = store.inter([store.any_text(), store.not(s.content)]);
-        out.push(Strings { content, ..any });
+        let without =
+            |e: ExprId| if e == store.any_text() { EMPTY } else { store.inter([store.any_text(), store.not(e)]) };
+        out.push(Strings { content: without(s.within), within: without(s.content), ..any });
     }
     out
 }

@@ -320,15 +320,16 @@ impl<'a> Reader<'a> {
                 let pattern = value.as_str().ok_or_else(|| Error::schema(pointer(), "pattern must be a string"))?;
                 let content = self.pattern(pattern, &pointer(), keyword)?;
                 for strings in &mut shape.strings {
-                    strings.restrict(self.store, content);
+                    strings.restrict(self.store, content, content);
                 }
             }
             "format" => {
                 let name = value.as_str().filter(|_| self.options.format_assertion);
                 if let Some(content) = name.and_then(|n| super::format::content(self.store, n, self.limits)) {
                     let content = content.map_err(|e| e.at_pointer(&pointer()).with_keyword("format"))?;
+                    let within = name.and_then(|n| super::format::within(self.store, n)).unwrap_or(content);
                     for strings in &mut shape.strings {
-                        strings.restrict(self.store, content);
+                        strings.restrict(self.store, content, within);
                     }
                 }
             }

@@ -126,6 +126,9 @@ impl Numbers {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Strings {
     pub(super) content: ExprId,
+    /// What the content is certainly within: wider where a format is compiled with less than it admits, so that what
+    /// is negated is not more than what fails it.
+    pub(super) within: ExprId,
     pub(super) lo: u32,
     pub(super) hi: u32,
     /// Exactly this one, in its one spelling.
@@ -134,7 +137,8 @@ pub(super) struct Strings {
 
 impl Strings {
     pub(super) fn any(store: &Store) -> Self {
-        Self { content: store.any_text(), lo: 0, hi: UNBOUNDED, exact: None }
+        let any = store.any_text();
+        Self { content: any, within: any, lo: 0, hi: UNBOUNDED, exact: None }
     }
 
     pub(super) fn exactly(store: &Store, text: &str) -> Self {
@@ -148,16 +152,21 @@ impl Strings {
             && (self.content == store.any_text() || store.matches(self.content, text.as_bytes()))
     }
 
-    /// A further condition on the text.
-    pub(super) fn restrict(&mut self, store: &Store, content: ExprId) {
-        self.content = if self.content == store.any_text() { content } else { store.inter([self.content, content]) };
+    /// A further condition on the text, and what it is certainly within.
+    pub(super) fn restrict(&mut self, store: &Store, content: ExprId, within: ExprId) {
+        let both = |a: ExprId, b: ExprId| match (a == store.any_text(), b == store.any_text()) {
+            (true, _) => b,
+            (_, true) => a,
+            _ if a == b => a,
+            _ => store.inter([a, b]),
+        };
+        self.content = both(self.content, content);
+        self.within = both(self.within, within);
     }
 
     fn meet(&self, store: &Store, other: &Self) -> Option<Self> {
         let mut met = self.clone();
-        if other.content != store.any_text() && other.content != self.content {
-            met.restrict(store, other.content);
-        }
+        met.restrict(store, other.content, other.within);
         met.lo = self.lo.max(other.lo);
         met.hi = self.hi.min(other.hi);
         let exact = self.exact.clone().or_else(|| other.exact.clone());

@@ -55,6 +55,22 @@ pub(super) fn content<'a>(store: &'a Store, name: &str, limits: &Limits) -> Opti
     Some(Ok(content))
 }
 
+/// What a format that is compiled with less than it admits is certainly within.
+pub(super) fn within(store: &Store, name: &str) -> Option<ExprId> {
+    let make = Make { store };
+    match name {
+        "hostname" => Some(make.plus(make.class("a-zA-Z0-9.-"))),
+        "idn-hostname" => Some(make.plus(make.alt([make.class("a-zA-Z0-9.-"), make.beyond_ascii()]))),
+        // With what only the later drafts know.
+        "relative-json-pointer" => {
+            let up = make.plus(make.digit());
+            let moved = make.opt(make.seq([make.class("+-"), make.plus(make.digit())]));
+            Some(make.seq([up, moved, make.alt([make.lit("#"), make.json_pointer()])]))
+        }
+        _ => None,
+    }
+}
+
 /// The combinators of a store, named for reading grammars.
 struct Make<'a> {
     store: &'a Store,
