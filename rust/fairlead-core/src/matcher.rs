@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use smallvec::{SmallVec, smallvec};
 
 use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, Top, Tops};
@@ -45,6 +47,61 @@ pub struct GrammarMatcher {
     max_rollback: usize,
     terminated: bool,
     ends_by_itself: bool,
+}
+
+/// Drafted tokens as a tree: node 0 is the root, and each node names its first child and its next sibling.
+#[derive(Clone, Debug)]
+pub struct DraftTree {
+    tokens: Vec<u32>,
+    children: Vec<Option<u32>>,
+    siblings: Vec<Option<u32>>,
+}
+
+impl DraftTree {
+    /// A tree from three lists with an entry for each node.
+    ///
+    /// # Errors
+    /// The lists differ in length, an index is none of a node, or the links make no tree with root 0.
+    pub fn new(tokens: Vec<u32>, children: Vec<Option<u32>>, siblings: Vec<Option<u32>>) -> Result<Self, String> {
+        let nodes = tokens.len();
+        if children.len() != nodes || siblings.len() != nodes {
+            return Err(format!(
+                "a draft tree of {nodes} tokens has {} first children and {} next siblings",
+                children.len(),
+                siblings.len()
+            ));
+        }
+        let mut linked = vec![false; nodes];
+        for &to in children.iter().chain(&siblings).flatten() {
+            match linked.get_mut(to as usize) {
+                Some(known) if !*known && to != 0 => *known = true,
+                Some(_) => return Err(format!("node {to} of the draft tree is reached twice, or is the root")),
+                None => return Err(format!("node {to} is outside of the draft tree of {nodes} nodes")),
+            }
+        }
+        if siblings.first().is_some_and(Option::is_some) {
+            return Err("the root of a draft tree has no sibling".to_owned());
+        }
+        Ok(Self { tokens, children, siblings })
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is no node, not even a root.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    fn child(&self, node: usize) -> Option<usize> {
+        self.children[node].map(|n| n as usize)
+    }
+
+    fn sibling(&self, node: usize) -> Option<usize> {
+        self.siblings[node].map(|n| n as usize)
+    }
 }
 
 /// The text of the inside of a JSON string; `None` if it ends inside a character or an escape.
@@ -415,11 +472,14 @@ impl GrammarMatcher {
         }
         let before = self.checkpoint();
         while !self.is_completed() && self.text.len() - before.text < MAX_FORCED {
+            let near = self.next_bytes();
             let mut options = (0..=255u8).filter(|&b| {
-                let here = self.checkpoint();
-                let fine = self.advance(&[b]);
-                self.restore(here);
-                fine
+                near[usize::from(b)] && {
+                    let here = self.checkpoint();
+                    let fine = self.advance(&[b]);
+                    self.restore(here);
+                    fine
+                }
             });
             let (Some(only), None) = (options.next(), options.next()) else { break };
             drop(options);
@@ -430,6 +490,92 @@ impl GrammarMatcher {
         let forced = self.text[before.text..].to_vec();
         self.restore(before);
         forced
+    }
+
+    /// The bytes that some frame has an edge for: all that may follow, and those that only a key that the object has
+    /// already stands against.
+    fn next_bytes(&self) -> [bool; 256] {
+        let store = &self.space.store;
+        let mut out = [false; 256];
+        let mut mark = |lo: u8, hi: u8| out[usize::from(lo)..=usize::from(hi)].fill(true);
+        let mut open: Vec<Top> = self.tops.to_vec();
+        let mut seen: HashSet<(ExprId, Link), FixedState> = HashSet::default();
+        while let Some(top) = open.pop() {
+            if !seen.insert((top.frame, top.link)) {
+                continue;
+            }
+            let flags = store.flags(top.frame);
+            if flags.starts_calls() {
+                store.frame(top.frame).moves.edges.iter().for_each(|e| mark(e.lo, e.hi));
+            } else {
+                store.row(top.frame).edges.iter().for_each(|e| mark(e.lo, e.hi));
+            }
+            if flags.nullable() {
+                let (under, _) = self.stack.under(top.link);
+                open.extend(under.into_iter().map(|below| Top { frame: store.after_mark(below.frame), ..below }));
+            }
+        }
+        out
+    }
+
+    /// Takes a token as `accept_token` does, without a step in the history; after a refusal the state is undone by
+    /// the caller.
+    fn try_token(&mut self, id: u32) -> bool {
+        let vocab = Arc::clone(&self.space.vocab);
+        let stop = vocab.stop_ids().binary_search(&id).is_ok();
+        if self.terminated || stop {
+            let fine = stop && (self.terminated || self.is_completed());
+            self.terminated |= fine;
+            return fine;
+        }
+        let fine = vocab.bytes(id).is_some_and(|bytes| !bytes.is_empty() && self.advance(bytes));
+        if fine {
+            self.end_by_itself();
+        }
+        fine
+    }
+
+    /// How many tokens of a draft would be accepted one after the other; the state stays as it is.
+    pub fn validate_tokens(&mut self, draft: &[u32]) -> usize {
+        let before = self.checkpoint();
+        let taken = draft.iter().take_while(|&&id| self.try_token(id)).count();
+        self.restore(before);
+        taken
+    }
+
+    /// Writes a row for each node of a tree of drafted tokens: what may follow after the tokens from the root to the
+    /// node. The root's token is the last one accepted. Rows of nodes that the grammar refuses, and of those that are
+    /// not in the tree, are all zero. The state stays as it is.
+    ///
+    /// # Panics
+    /// If there are fewer rows than nodes, or a row is too short.
+    pub fn fill_draft_tree(&mut self, tree: &DraftTree, rows: &mut [&mut [u32]]) {
+        rows[..tree.len()].iter_mut().for_each(|row| row.fill(0));
+        if tree.is_empty() {
+            return;
+        }
+        self.fill(rows[0]);
+        // Depth first: the states on the way to the node at hand are kept, to come back to for its siblings.
+        let mut path: Vec<(usize, Checkpoint)> = Vec::new();
+        let mut next = tree.child(0);
+        loop {
+            if let Some(node) = next {
+                let before = self.checkpoint();
+                if self.try_token(tree.tokens[node]) {
+                    self.fill(rows[node]);
+                    next = tree.child(node);
+                    path.push((node, before));
+                } else {
+                    self.restore(before);
+                    next = tree.sibling(node);
+                }
+            } else if let Some((node, before)) = path.pop() {
+                self.restore(before);
+                next = tree.sibling(node);
+            } else {
+                return;
+            }
+        }
     }
 
     /// Tokens that would write an undeclared key a second time are taken out. Masks are shared without regard to the

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fairlead_core::GrammarMatcher as CoreMatcher;
+use fairlead_core::{DraftTree, GrammarMatcher as CoreMatcher};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -41,6 +41,26 @@ impl GrammarMatcher {
             Ok(state) => state,
             Err(_) => self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner),
         }
+    }
+
+    fn ids(&self, ids: &[i64]) -> PyResult<Vec<u32>> {
+        let id = |&id: &i64| {
+            let known = u32::try_from(id).ok().filter(|&id| (id as usize) < self.vocab_size);
+            known.ok_or_else(|| outside(id, self.vocab_size))
+        };
+        ids.iter().map(id).collect()
+    }
+
+    fn fill_tree(&self, tree: &DraftTree, bitmask: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut state = self.state(bitmask.py());
+        with_mask_rows(bitmask, self.words, |mut rows| {
+            if rows.len() < tree.len() {
+                let message = format!("the bitmask has {} rows, the draft needs {}", rows.len(), tree.len());
+                return Err(PyIndexError::new_err(message));
+            }
+            state.fill_draft_tree(tree, &mut rows);
+            Ok(())
+        })?
     }
 }
 
@@ -133,6 +153,85 @@ impl GrammarMatcher {
         let whole = forced.utf8_chunks().map(|c| c.valid().len()).next().unwrap_or(0);
         forced.truncate(whole);
         String::from_utf8(forced).unwrap_or_default()
+    }
+
+    /// An independent matcher in the same state.
+    fn __copy__(&self, py: Python<'_>) -> Self {
+        self.fork(py)
+    }
+
+    /// An independent matcher in the same state; the compiled grammar, which never changes, is shared.
+    fn __deepcopy__(&self, memo: &Bound<'_, PyAny>) -> Self {
+        self.fork(memo.py())
+    }
+
+    /// How many tokens of a draft would be accepted one after the other. The state stays as it is.
+    ///
+    /// Args:
+    ///     draft: Token ids, as a speculative decoder proposes them.
+    ///
+    /// Raises:
+    ///     IndexError: A token id is outside the vocabulary.
+    fn validate_tokens(&self, py: Python<'_>, draft: Vec<i64>) -> PyResult<usize> {
+        let draft = self.ids(&draft)?;
+        Ok(self.state(py).validate_tokens(&draft))
+    }
+
+    /// Writes a mask for each position of a draft: row 0 before its first token, row ``i`` after ``i`` of its tokens.
+    /// Rows behind a token that is refused are all zero. The state stays as it is.
+    ///
+    /// Args:
+    ///     draft: Token ids.
+    ///     bitmask: As for ``fill_next_token_bitmask``, with at least ``len(draft) + 1`` rows.
+    ///
+    /// Returns:
+    ///     How many tokens of the draft would be accepted.
+    ///
+    /// Raises:
+    ///     IndexError: A token id is outside the vocabulary, or the bitmask has too few rows.
+    fn fill_draft_bitmask(&self, draft: Vec<i64>, bitmask: &Bound<'_, PyAny>) -> PyResult<usize> {
+        // A chain is a tree without siblings, below a root that is accepted already.
+        let ids = self.ids(&draft)?;
+        let nodes = ids.len() + 1;
+        let children = (1..=nodes as u32).map(|next| ((next as usize) < nodes).then_some(next)).collect();
+        let tree = DraftTree::new([0].into_iter().chain(ids.iter().copied()).collect(), children, vec![None; nodes]);
+        self.fill_tree(&tree.map_err(PyValueError::new_err)?, bitmask)?;
+        Ok(self.state(bitmask.py()).validate_tokens(&ids))
+    }
+
+    /// Writes a mask for each node of a tree of drafted tokens. The state stays as it is.
+    ///
+    /// Node 0 is the root: its token is the last one accepted, and its row is the mask of the next token. A row of
+    /// another node is the mask after the tokens on the way to it; rows of nodes that are refused, and of those that
+    /// the root does not reach, are all zero.
+    ///
+    /// Args:
+    ///     retrieve_next_token: For each node its first child, or -1.
+    ///     retrieve_next_sibling: For each node its next sibling, or -1.
+    ///     draft_tokens: For each node its token id.
+    ///     bitmask: As for ``fill_next_token_bitmask``, with at least as many rows as nodes.
+    ///
+    /// Raises:
+    ///     ValueError: The links make no tree.
+    ///     IndexError: A token id is outside the vocabulary, or the bitmask has too few rows.
+    fn traverse_draft_tree(
+        &self,
+        retrieve_next_token: Vec<i64>,
+        retrieve_next_sibling: Vec<i64>,
+        draft_tokens: Vec<i64>,
+        bitmask: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let links = |name: &str, links: Vec<i64>| -> PyResult<Vec<Option<u32>>> {
+            let link = |n: i64| match n {
+                -1 => Ok(None),
+                n => u32::try_from(n).map(Some).map_err(|_| PyValueError::new_err(format!("{name} has {n}"))),
+            };
+            links.into_iter().map(link).collect()
+        };
+        let children = links("retrieve_next_token", retrieve_next_token)?;
+        let siblings = links("retrieve_next_sibling", retrieve_next_sibling)?;
+        let tree = DraftTree::new(self.ids(&draft_tokens)?, children, siblings).map_err(PyValueError::new_err)?;
+        self.fill_tree(&tree, bitmask)
     }
 
     /// An id of the next mask: equal ids, equal masks, for matchers of one compiler.
