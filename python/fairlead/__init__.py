@@ -289,6 +289,7 @@ _SUBMODULES = frozenset(
         "tokenizer",
         "tools",
         "types",
+        "xgrammar",
     }
 )
 
