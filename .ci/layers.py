@@ -13,8 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RUST_LAYERS = [
     {"error", "limits"},
     {"automata", "vocab"},
-    {"regex", "grammar", "stop"},
+    {"regex", "stop"},
     {"json_schema"},
+    {"grammar"},
     {"mask", "matcher", "compile"},
 ]
 # The optional first part is the folder below python/fairlead; `models/_*` are the shared parts of the backends.

@@ -56,6 +56,10 @@ class GrammarCompiler:
         """Compile a pattern."""
         return self._compiler.compile(Grammar.regex(pattern))
 
+    def compile_structural_tag(self, tag: Any) -> CompiledGrammar:
+        """Compile a structural tag; see :meth:`Grammar.structural_tag`."""
+        return self._compiler.compile(Grammar.structural_tag(tag))
+
     def compile_builtin_json_grammar(self) -> CompiledGrammar:
         """Compile the grammar of any JSON value."""
         return self._compiler.compile(Grammar.json())

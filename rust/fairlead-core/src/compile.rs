@@ -27,8 +27,12 @@ pub enum Grammar {
     Regex(String),
     /// One of several texts.
     Choice(Vec<String>),
-    /// The rule `root` of a grammar in EBNF, as `XGrammar` and `llama.cpp` (GBNF) write it; no left recursion yet.
+    /// The rule `root` of a grammar in EBNF, as `XGrammar` and `llama.cpp` (GBNF) write it.
     Ebnf(String),
+    /// The rule `start` of a grammar in Lark's notation.
+    Lark(String),
+    /// A structural tag in `XGrammar`'s JSON form: free text until a trigger, then a constrained tag.
+    StructuralTag(String),
     /// One grammar or another.
     Either(Vec<Grammar>),
     /// One grammar after another.
@@ -46,6 +50,8 @@ impl Grammar {
             Self::JsonSchema { schema, options } => json_schema::lower(store, schema, options, limits),
             Self::Regex(pattern) => regex::compile(store, pattern, Dialect::Whole, limits),
             Self::Ebnf(text) => grammar::ebnf(store, text, limits),
+            Self::Lark(text) => grammar::lark(store, text, limits),
+            Self::StructuralTag(text) => grammar::structural_tag(store, text, limits),
             Self::Choice(texts) => {
                 if texts.iter().any(String::is_empty) || texts.is_empty() {
                     return Err(Error::grammar("a choice needs at least one text, and none of them empty"));
@@ -67,7 +73,7 @@ impl Grammar {
     fn bytes(&self) -> usize {
         let inner = match self {
             Self::JsonSchema { schema, options } => schema.len() + options.bytes(),
-            Self::Regex(text) | Self::Ebnf(text) => text.len(),
+            Self::Regex(text) | Self::Ebnf(text) | Self::Lark(text) | Self::StructuralTag(text) => text.len(),
             Self::Choice(texts) => texts.iter().map(|t| t.len() + 24).sum(),
             Self::Either(parts) | Self::Sequence(parts) => parts.iter().map(Self::bytes).sum(),
         };

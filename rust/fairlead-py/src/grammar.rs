@@ -127,6 +127,29 @@ impl Grammar {
         Self { core: CoreGrammar::Ebnf(grammar) }
     }
 
+    /// A grammar in Lark's notation; its rule ``start``.
+    ///
+    /// Rules, terminals, texts, patterns with flags, ranges, templates, ``%ignore``, ``%import common.X`` and
+    /// ``%json {...}``. There is no lexer: a terminal may end wherever the text then goes on. A mistake in it is a
+    /// GrammarError when it is compiled, with ``.line`` and ``.column``.
+    #[staticmethod]
+    fn lark(grammar: String) -> Self {
+        Self { core: CoreGrammar::Lark(grammar) }
+    }
+
+    /// A structural tag in XGrammar's JSON form: free text until a trigger, then a tag with a constrained content.
+    ///
+    /// Args:
+    ///     tag: ``{"type": "structural_tag", "format": {...}}``, or the older form with ``structures`` and
+    ///         ``triggers``; a mapping, a text or a pydantic object.
+    ///
+    /// Raises:
+    ///     TypeError: The tag is of another type. Mistakes in it are GrammarErrors when it is compiled.
+    #[staticmethod]
+    fn structural_tag(tag: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self { core: CoreGrammar::StructuralTag(tag_text(tag)?) })
+    }
+
     /// One of several texts.
     #[staticmethod]
     fn choice(texts: Vec<String>) -> Self {
@@ -155,6 +178,8 @@ impl Grammar {
             CoreGrammar::JsonSchema { schema, .. } => format!("Grammar.json_schema({schema:?})"),
             CoreGrammar::Regex(pattern) => format!("Grammar.regex({pattern:?})"),
             CoreGrammar::Ebnf(text) => format!("Grammar.ebnf({text:?})"),
+            CoreGrammar::Lark(text) => format!("Grammar.lark({text:?})"),
+            CoreGrammar::StructuralTag(text) => format!("Grammar.structural_tag({text:?})"),
             CoreGrammar::Choice(texts) => format!("Grammar.choice({texts:?})"),
             CoreGrammar::Either(parts) => format!("<Grammar: one of {}>", parts.len()),
             CoreGrammar::Sequence(parts) => format!("<Grammar: {} in sequence>", parts.len()),
@@ -172,6 +197,14 @@ fn schema_text(schema: &Bound<'_, PyAny>) -> PyResult<String> {
     let write = WRITE
         .get_or_try_init(py, || Ok::<_, PyErr>(py.import("fairlead._schema_text")?.getattr("schema_text")?.unbind()))?;
     write.bind(py).call1((schema,))?.extract()
+}
+
+/// A structural tag as text; what isn't text yet is for Python to write.
+fn tag_text(tag: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(text) = tag.cast::<PyString>() {
+        return Ok(text.to_str()?.to_owned());
+    }
+    tag.py().import("fairlead._schema_text")?.getattr("tag_text")?.call1((tag,))?.extract()
 }
 
 fn operand(other: &Bound<'_, PyAny>) -> PyResult<CoreGrammar> {

@@ -1,6 +1,7 @@
 //! Stacks of frames, many at once: a graph-structured stack (Tomita 1985) whose nodes are shared and merged, so that
 //! ambiguity stays polynomial. A single stack, which is what JSON has, is the fast path.
 
+use hashbrown::HashSet;
 use smallvec::{SmallVec, smallvec};
 
 use super::expr::ExprId;
@@ -28,7 +29,7 @@ struct Below {
 }
 
 /// A frame on top.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Top {
     pub(crate) frame: ExprId,
     pub(crate) extra: u32,
@@ -220,11 +221,21 @@ impl Stack {
 
     /// Whether the stacks may end here: all frames of one of them are complete.
     pub(crate) fn may_end(&self, store: &Store, tops: &[Top]) -> bool {
-        tops.iter().any(|top| {
-            store.nullable(top.frame) && {
-                let (under, based) = self.under(top.link);
-                based || self.may_end(store, &under)
+        // Each node is looked at once, however many ways lead to it.
+        let mut seen = HashSet::new();
+        let mut open: SmallVec<[Link; 4]> =
+            tops.iter().filter(|top| store.nullable(top.frame)).map(|top| top.link).collect();
+        while let Some(link) = open.pop() {
+            for &node in self.nodes(&link) {
+                if node == 0 {
+                    return true;
+                }
+                let below = self.below[node as usize];
+                if store.nullable(below.frame) && seen.insert(node) {
+                    open.push(below.link);
+                }
             }
-        })
+        }
+        false
     }
 }

@@ -283,6 +283,20 @@ impl Store {
         }
     }
 
+    /// The texts of an expression that are not empty.
+    pub(crate) fn non_empty(&self, e: ExprId) -> ExprId {
+        match e {
+            EPS => EMPTY,
+            e if self.nullable(e) => self.enter(self.rule(e)),
+            e => e,
+        }
+    }
+
+    /// A call of a rule for its non-empty texts, of which there must be some.
+    pub(crate) fn enter(&self, rule: RuleId) -> ExprId {
+        self.intern(Node::Call(rule))
+    }
+
     /// A call of the rule whose body this is.
     pub fn call_of(&self, body: ExprId) -> ExprId {
         if body == EMPTY || body == EPS { body } else { self.call(self.rule(body)) }

@@ -1,98 +1,79 @@
 //! From rules to expressions.
 //!
 //! A call stands for the non-empty texts of its rule, and no rule may come back to itself before a byte is written:
-//! which rules can be empty is worked out first, then what can stand at the left edge of each.
+//! which rules can be empty is worked out first, then what can stand at the left edge of each, and what is
+//! left-recursive is rewritten (see [`recursion`](super::recursion)).
 
-use super::{Item, Rule};
-use crate::automata::{EMPTY, ExprId, RuleId, Store};
+use super::{Item, Rule, recursion};
+use crate::automata::{EMPTY, EPS, ExprId, RuleId, Store};
 use crate::error::Error;
+use crate::limits::Limits;
 
 /// Repeats a pass over all rules until it changes nothing.
 fn fixed_point(rules: &[Rule], holds: impl Fn(&Item, &[bool]) -> bool) -> Vec<bool> {
     let mut known = vec![false; rules.len()];
     loop {
-        let next: Vec<bool> = rules.iter().map(|rule| holds(&rule.body, &known)).collect();
-        if next == known {
+        let mut changed = false;
+        for (i, rule) in rules.iter().enumerate() {
+            if !known[i] && holds(&rule.body, &known) {
+                known[i] = true;
+                changed = true;
+            }
+        }
+        if !changed {
             return known;
         }
-        known = next;
     }
 }
 
-fn may_be_empty(item: &Item, rules: &[bool]) -> bool {
+/// Whether an item may be empty, given which rules may be.
+pub(super) fn may_be_empty(store: &Store, item: &Item, rules: &[bool]) -> bool {
     match item {
         Item::Text(text) => text.is_empty(),
-        Item::Class(_) => false,
+        Item::Class(_) | Item::Call(_) => false,
+        Item::Expr(e) => store.nullable(*e),
         Item::Rule(rule) => rules[*rule],
-        Item::Sequence(items) => items.iter().all(|i| may_be_empty(i, rules)),
-        Item::Choice(items) => items.iter().any(|i| may_be_empty(i, rules)),
-        Item::Repeat(inner, min, _) => *min == 0 || may_be_empty(inner, rules),
+        Item::Sequence(items) => items.iter().all(|i| may_be_empty(store, i, rules)),
+        Item::Choice(items) => items.iter().any(|i| may_be_empty(store, i, rules)),
+        Item::Repeat(inner, min, _) => *min == 0 || may_be_empty(store, inner, rules),
     }
 }
 
-fn has_text(item: &Item, rules: &[bool]) -> bool {
+/// What is known of every rule.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Rules that may be empty.
+    pub(super) empty: Vec<bool>,
+    /// Rules that have a text that is not empty.
+    pub(super) long: Vec<bool>,
+}
+
+impl Known {
+    pub(super) fn of(store: &Store, rules: &[Rule]) -> Self {
+        let empty = fixed_point(rules, |item, known| may_be_empty(store, item, known));
+        let long = fixed_point(rules, |item, known| has_text(item, &empty, known, true));
+        Self { empty, long }
+    }
+}
+
+/// Whether an item has a text; with `long`, one that is not empty.
+fn has_text(item: &Item, empty: &[bool], known: &[bool], long: bool) -> bool {
+    let some = |item: &Item, long: bool| has_text(item, empty, known, long);
     match item {
-        Item::Text(_) => true,
+        Item::Text(text) => !long || !text.is_empty(),
         Item::Class(ranges) => !ranges.is_empty(),
-        Item::Rule(rule) => rules[*rule],
-        Item::Sequence(items) => items.iter().all(|i| has_text(i, rules)),
-        Item::Choice(items) => items.iter().any(|i| has_text(i, rules)),
-        Item::Repeat(inner, min, _) => *min == 0 || has_text(inner, rules),
+        Item::Expr(e) => *e != EMPTY && (!long || *e != EPS),
+        Item::Call(rule) => known[*rule],
+        Item::Rule(rule) => known[*rule] || (!long && empty[*rule]),
+        Item::Sequence(items) => items.iter().all(|i| some(i, false)) && (!long || items.iter().any(|i| some(i, true))),
+        Item::Choice(items) => items.iter().any(|i| some(i, long)),
+        Item::Repeat(inner, min, max) => (!long && *min == 0) || (*max > 0 && some(inner, long)),
     }
-}
-
-/// The rules that can stand at the left edge of an item.
-fn left_edge(item: &Item, empty: &[bool], out: &mut Vec<usize>) {
-    match item {
-        Item::Text(_) | Item::Class(_) => {}
-        Item::Rule(rule) => out.push(*rule),
-        Item::Sequence(items) => {
-            for inner in items {
-                left_edge(inner, empty, out);
-                if !may_be_empty(inner, empty) {
-                    return;
-                }
-            }
-        }
-        Item::Choice(items) => items.iter().for_each(|i| left_edge(i, empty, out)),
-        Item::Repeat(inner, _, max) => {
-            if *max > 0 {
-                left_edge(inner, empty, out);
-            }
-        }
-    }
-}
-
-/// A rule that comes back to itself at its left edge.
-fn left_recursive(edges: &[Vec<usize>]) -> Option<usize> {
-    // 0: not seen, 1: being followed, 2: free of cycles.
-    let mut state = vec![0u8; edges.len()];
-    for start in 0..edges.len() {
-        let mut path = vec![(start, 0usize)];
-        while let Some((rule, next)) = path.pop() {
-            if next == 0 {
-                if state[rule] != 0 {
-                    continue;
-                }
-                state[rule] = 1;
-            }
-            match edges[rule].get(next) {
-                Some(&to) if state[to] == 1 => return Some(to),
-                Some(&to) => {
-                    path.push((rule, next + 1));
-                    path.push((to, 0));
-                }
-                None => state[rule] = 2,
-            }
-        }
-    }
-    None
 }
 
 struct Lowering<'a> {
     store: &'a Store,
-    empty: Vec<bool>,
-    alive: Vec<bool>,
+    known: Known,
     ids: Vec<RuleId>,
 }
 
@@ -102,11 +83,14 @@ impl Lowering<'_> {
         match item {
             Item::Text(text) => store.literal(text),
             Item::Class(ranges) => store.char_class(ranges),
-            Item::Rule(rule) if !self.alive[*rule] => EMPTY,
-            Item::Rule(rule) => {
-                let call = store.call(self.ids[*rule]);
-                if self.empty[*rule] { store.optional(call) } else { call }
+            Item::Expr(e) => *e,
+            Item::Call(rule) if self.known.long[*rule] => store.enter(self.ids[*rule]),
+            Item::Rule(rule) if self.known.long[*rule] => {
+                let call = store.enter(self.ids[*rule]);
+                if self.known.empty[*rule] { store.optional(call) } else { call }
             }
+            Item::Rule(rule) if self.known.empty[*rule] => EPS,
+            Item::Call(_) | Item::Rule(_) => EMPTY,
             Item::Sequence(items) => {
                 let parts: Vec<ExprId> = items.iter().map(|i| self.item(i)).collect();
                 store.sequence(&parts)
@@ -123,29 +107,14 @@ impl Lowering<'_> {
 /// The expression of the rule `root`.
 ///
 /// # Errors
-/// A rule that is left-recursive, also through others and through rules that may be empty.
-pub(super) fn lower(store: &Store, rules: &[Rule], root: usize) -> Result<ExprId, Error> {
-    let empty = fixed_point(rules, may_be_empty);
-    let edges: Vec<Vec<usize>> = rules
-        .iter()
-        .map(|rule| {
-            let mut edge = Vec::new();
-            left_edge(&rule.body, &empty, &mut edge);
-            edge
-        })
-        .collect();
-    if let Some(rule) = left_recursive(&edges) {
-        let Rule { name, line, .. } = &rules[rule];
-        let what = format!(
-            "the rule {name:?} comes back to itself before it writes anything: left recursion is not supported yet"
-        );
-        return Err(Error::grammar(what).at_line(*line, 1));
-    }
-    let alive = fixed_point(rules, has_text);
+/// Rules that are left-recursive together, and so many that they can't be taken apart within the limits.
+pub(super) fn lower(store: &Store, mut rules: Vec<Rule>, root: usize, limits: &Limits) -> Result<ExprId, Error> {
+    recursion::remove(store, &mut rules, limits)?;
+    let known = Known::of(store, &rules);
     let ids = rules.iter().map(|_| store.declare_rule()).collect();
-    let lowering = Lowering { store, empty, alive, ids };
+    let lowering = Lowering { store, known, ids };
     for (rule, &id) in rules.iter().zip(&lowering.ids) {
         store.define_rule(id, lowering.item(&rule.body));
     }
-    Ok(if lowering.alive[root] { store.body(lowering.ids[root]) } else { EMPTY })
+    Ok(store.body(lowering.ids[root]))
 }

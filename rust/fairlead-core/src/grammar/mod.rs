@@ -1,7 +1,11 @@
 //! Context-free grammars.
 
+mod common_terminals;
 mod ebnf;
+mod lark;
 mod lower;
+mod recursion;
+mod structural;
 
 use crate::automata::{ExprId, Store};
 use crate::error::Error;
@@ -16,6 +20,10 @@ enum Item {
     Class(Vec<(char, char)>),
     /// Another rule, by its index.
     Rule(usize),
+    /// The non-empty texts of another rule.
+    Call(usize),
+    /// What has been lowered already.
+    Expr(ExprId),
     /// One after the other.
     Sequence(Vec<Item>),
     /// Any of several.
@@ -34,9 +42,27 @@ struct Rule {
 
 /// The texts of the rule `root` of a grammar in EBNF, as `XGrammar` and `llama.cpp` (GBNF) write it.
 pub(crate) fn ebnf(store: &Store, text: &str, limits: &Limits) -> Result<ExprId, Error> {
+    check_length(text, limits)?;
+    let (rules, root) = ebnf::parse(text, limits)?;
+    lower::lower(store, rules, root, limits)
+}
+
+fn check_length(text: &str, limits: &Limits) -> Result<(), Error> {
     if text.len() > limits.max_source_bytes {
         return Err(Error::limit(format!("the grammar has more than {} bytes", limits.max_source_bytes)));
     }
-    let (rules, root) = ebnf::parse(text, limits)?;
-    lower::lower(store, &rules, root)
+    Ok(())
+}
+
+/// The texts of the rule `start` of a grammar in Lark's notation.
+pub(crate) fn lark(store: &Store, text: &str, limits: &Limits) -> Result<ExprId, Error> {
+    check_length(text, limits)?;
+    let (rules, root) = lark::parse(store, text, limits)?;
+    lower::lower(store, rules, root, limits)
+}
+
+/// The texts of a structural tag in `XGrammar`'s JSON form.
+pub(crate) fn structural_tag(store: &Store, text: &str, limits: &Limits) -> Result<ExprId, Error> {
+    check_length(text, limits)?;
+    structural::lower(store, text, limits)
 }

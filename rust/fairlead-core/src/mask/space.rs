@@ -8,6 +8,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use hashbrown::HashSet;
 use smallvec::SmallVec;
 
 use super::classes::{Chain, ChainSteps};
@@ -402,21 +403,35 @@ impl Space {
     /// The entries whose union is the mask of a stack.
     pub(crate) fn parts(&self, stack: &Stack, tops: &[Top]) -> Parts {
         let mut parts = Parts::new();
-        self.gather(stack, tops, None, &mut parts);
+        self.gather(stack, tops, None, &mut parts, tops.len() > 1, &mut HashSet::new());
         parts
     }
 
-    fn gather(&self, stack: &Stack, tops: &[Top], exits: Option<ExitsId>, parts: &mut Parts) {
+    /// Once there is more than one stack (`many`), ways that meet again are followed once.
+    fn gather(
+        &self,
+        stack: &Stack,
+        tops: &[Top],
+        exits: Option<ExitsId>,
+        parts: &mut Parts,
+        many: bool,
+        seen: &mut HashSet<(Top, Option<ExitsId>)>,
+    ) {
         for top in tops {
+            if many && !seen.insert((*top, exits)) {
+                continue;
+            }
             let entry = match exits {
                 None => self.first(top.frame),
                 Some(exits) => self.next(exits, top.frame, false),
             };
-            parts.push(Part { entry, extra: top.extra });
+            if !many || !parts.iter().any(|p| p.entry == entry && p.extra == top.extra) {
+                parts.push(Part { entry, extra: top.extra });
+            }
             let exits = self.entries[entry as usize].exits;
             if exits != NO_EXITS {
                 let (under, _) = stack.under(top.link);
-                self.gather(stack, &under, Some(exits), parts);
+                self.gather(stack, &under, Some(exits), parts, many || under.len() > 1, seen);
             }
         }
     }

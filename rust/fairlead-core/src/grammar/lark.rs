@@ -1,0 +1,654 @@
+//! Lark's notation, as users of Lark itself, llguidance and `XGrammar` write it.
+//!
+//! Rules and terminals, texts with `i`, patterns with flags, ranges, groups, `[ ]`, `? * + ~n ~n..m {m,n}`, templates,
+//! `%ignore`, `%import common.X` and `%json {...}`. Aliases, priorities and the marks `?` and `!` only shape trees and are
+//! read over. There is no lexer: where a terminal ends is as open as where a rule does.
+
+use hashbrown::HashMap;
+use indexmap::IndexMap;
+
+use super::common_terminals::common_terminal;
+use super::{Item, Rule};
+use crate::automata::{EPS, ExprId, Store, UNBOUNDED};
+use crate::error::Error;
+use crate::json_schema::{self, JsonOptions};
+use crate::limits::Limits;
+use crate::regex::{self, Dialect};
+
+/// What a rule is written with.
+#[derive(Clone, Debug)]
+enum Term {
+    /// Something with texts of its own.
+    Fixed(Item),
+    /// A rule or a terminal, perhaps of a template, by its place.
+    Name(String, Vec<Term>, usize),
+    Sequence(Vec<Term>),
+    Choice(Vec<Term>),
+    Repeat(Box<Term>, u32, u32),
+}
+
+struct Definition {
+    at: usize,
+    params: Vec<String>,
+    body: Term,
+}
+
+struct Parser<'a> {
+    store: &'a Store,
+    limits: &'a Limits,
+    text: &'a str,
+    at: usize,
+    depth: usize,
+    definitions: IndexMap<String, Definition>,
+    ignored: Vec<Term>,
+}
+
+/// The rules, and which of them is `start`.
+pub(super) fn parse(store: &Store, text: &str, limits: &Limits) -> Result<(Vec<Rule>, usize), Error> {
+    let mut parser = Parser { store, limits, text, at: 0, depth: 0, definitions: IndexMap::new(), ignored: Vec::new() };
+    parser.skip();
+    while parser.at < text.len() {
+        if parser.peek() == Some('%') {
+            parser.directive()?;
+        } else {
+            parser.definition()?;
+        }
+        parser.skip();
+    }
+    Instances::new(&parser).all()
+}
+
+fn is_terminal(name: &str) -> bool {
+    name.trim_start_matches('_').starts_with(|c: char| c.is_uppercase())
+}
+
+impl Parser<'_> {
+    fn fail(&self, at: usize, message: &str) -> Error {
+        let before = &self.text[..at.min(self.text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before[before.rfind('\n').map_or(0, |n| n + 1)..].chars().count() + 1;
+        Error::grammar(message).at_line(line, column)
+    }
+
+    fn rest(&self) -> &str {
+        &self.text[self.at..]
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn take(&mut self, text: &str) -> bool {
+        let there = self.rest().starts_with(text);
+        self.at += if there { text.len() } else { 0 };
+        there
+    }
+
+    /// Skips blanks, line feeds and comments.
+    fn skip(&mut self) {
+        loop {
+            self.at += self.rest().len() - self.rest().trim_start().len();
+            // A backslash joins lines.
+            let comment = self.rest().starts_with("//") || self.rest().starts_with('#');
+            if comment {
+                self.at += self.rest().find('\n').unwrap_or(self.rest().len());
+            } else if !(self.take("\\\n") || self.take("\\\r\n")) {
+                return;
+            }
+        }
+    }
+
+    fn expect(&mut self, text: &str, message: &str) -> Result<(), Error> {
+        self.skip();
+        if self.take(text) { Ok(()) } else { Err(self.fail(self.at, message)) }
+    }
+
+    fn name(&mut self) -> Option<String> {
+        let of_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        if !self.peek().is_some_and(|c| c.is_alphabetic() || c == '_') {
+            return None;
+        }
+        let len = self.rest().find(|c| !of_name(c)).unwrap_or(self.rest().len());
+        let name = self.rest()[..len].to_owned();
+        self.at += len;
+        Some(name)
+    }
+
+    fn blanks(&mut self) {
+        self.at += self.rest().len() - self.rest().trim_start_matches([' ', '\t']).len();
+    }
+
+    /// Whether a definition or a directive begins here.
+    fn begins_definition(&mut self) -> bool {
+        if self.peek() == Some('%') {
+            return !self.rest().starts_with("%json") && !self.rest().starts_with("%regex");
+        }
+        let at = self.at;
+        self.at += self.rest().len() - self.rest().trim_start_matches(['?', '!']).len();
+        let begins = self.name().is_some() && {
+            if self.peek() == Some('{') || self.peek() == Some('[') {
+                self.at += self.rest().find(['}', ']', '\n']).map_or(0, |n| n + 1);
+            }
+            if self.peek() == Some('.') {
+                self.at += 1;
+                self.at +=
+                    self.rest().len() - self.rest().trim_start_matches(|c: char| c == '-' || c.is_ascii_digit()).len();
+            }
+            self.blanks();
+            self.rest().starts_with(':')
+        };
+        self.at = at;
+        begins
+    }
+
+    fn definition(&mut self) -> Result<(), Error> {
+        let start = self.at;
+        while self.take("?") || self.take("!") {}
+        let Some(name) = self.name() else {
+            return Err(self.fail(start, "a rule, a terminal or a directive is expected here"));
+        };
+        let mut params = Vec::new();
+        if self.take("{") {
+            loop {
+                self.skip();
+                let Some(param) = self.name() else {
+                    return Err(self.fail(self.at, "the name of a parameter is missing"));
+                };
+                params.push(param);
+                self.skip();
+                if self.take("}") {
+                    break;
+                }
+                self.expect(",", "parameters are separated by commas and end with }")?;
+            }
+        }
+        if self.peek() == Some('[') {
+            return Err(self.fail(self.at, "attributes of rules are not supported"));
+        }
+        if self.take(".") {
+            let digits = |c: char| c == '-' || c.is_ascii_digit();
+            self.at += self.rest().len() - self.rest().trim_start_matches(digits).len();
+        }
+        self.expect(":", "a colon must follow the name of a rule")?;
+        let body = self.choice()?;
+        self.skip();
+        if self.at < self.text.len() && !self.begins_definition() {
+            return Err(self.fail(self.at, "this cannot stand here"));
+        }
+        self.define(name, start, params, body)
+    }
+
+    fn define(&mut self, name: String, at: usize, params: Vec<String>, body: Term) -> Result<(), Error> {
+        let message = format!("{name:?} is defined twice");
+        match self.definitions.insert(name, Definition { at, params, body }) {
+            None => Ok(()),
+            Some(_) => Err(self.fail(at, &message)),
+        }
+    }
+
+    fn directive(&mut self) -> Result<(), Error> {
+        let start = self.at;
+        self.at += 1;
+        let name = self.name().unwrap_or_default();
+        self.blanks();
+        match &*name {
+            "ignore" => {
+                let body = self.choice()?;
+                self.ignored.push(body);
+                Ok(())
+            }
+            "import" => self.import(start),
+            "llguidance" => {
+                self.expect("{", "an object is expected here")?;
+                self.expect("}", "options of llguidance are not supported")
+            }
+            _ => Err(self.fail(start, &format!("the directive %{name} is not supported"))),
+        }
+    }
+
+    fn import(&mut self, start: usize) -> Result<(), Error> {
+        let dotted = self.take(".");
+        let module = self.name().unwrap_or_default();
+        if dotted || module != "common" {
+            return Err(self.fail(start, "only terminals of common can be imported"));
+        }
+        let mut names = Vec::new();
+        if self.take(".") {
+            names.push((self.at, self.name().unwrap_or_default()));
+        } else {
+            self.expect("(", "the names of terminals are expected here")?;
+            loop {
+                self.skip();
+                names.push((self.at, self.name().unwrap_or_default()));
+                self.skip();
+                if self.take(")") {
+                    break;
+                }
+                self.expect(",", "names are separated by commas")?;
+            }
+        }
+        self.blanks();
+        let alias = if names.len() == 1 && self.take("->") {
+            self.blanks();
+            self.name()
+        } else {
+            None
+        };
+        for (at, name) in names {
+            let Some(pattern) = common_terminal(&name) else {
+                return Err(self.fail(at, &format!("common has no terminal {name:?}")));
+            };
+            let body = Term::Fixed(Item::Expr(regex::compile(self.store, pattern, Dialect::Whole, self.limits)?));
+            let defined = alias.clone().unwrap_or(name);
+            if !self.definitions.contains_key(&defined) {
+                self.define(defined, at, Vec::new(), body)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn choice(&mut self) -> Result<Term, Error> {
+        if self.depth >= self.limits.max_depth {
+            return Err(Error::limit(format!("groups are nested deeper than {}", self.limits.max_depth)));
+        }
+        self.depth += 1;
+        let mut options = vec![self.sequence()?];
+        while self.take("|") {
+            options.push(self.sequence()?);
+        }
+        self.depth -= 1;
+        Ok(if options.len() == 1 { options.remove(0) } else { Term::Choice(options) })
+    }
+
+    fn sequence(&mut self) -> Result<Term, Error> {
+        let mut items = Vec::new();
+        loop {
+            self.skip();
+            match self.peek() {
+                None | Some('|' | ')' | ']' | ',' | '}') => break,
+                Some('-') if self.take("->") => {
+                    self.skip();
+                    if self.name().is_none() {
+                        return Err(self.fail(self.at, "the name of an alias is missing"));
+                    }
+                    self.skip();
+                    break;
+                }
+                _ if self.begins_definition() => break,
+                _ => {}
+            }
+            let item = self.atom()?;
+            items.push(self.suffixed(item)?);
+        }
+        Ok(if items.len() == 1 { items.remove(0) } else { Term::Sequence(items) })
+    }
+
+    fn atom(&mut self) -> Result<Term, Error> {
+        let start = self.at;
+        match self.peek() {
+            Some('"') => {
+                let text = self.quoted()?;
+                self.blanks();
+                if self.take("..") {
+                    self.blanks();
+                    let end = if self.peek() == Some('"') { self.quoted()? } else { String::new() };
+                    let one = |text: &str| text.chars().next().filter(|_| text.chars().count() == 1);
+                    let (Some(lo), Some(hi)) = (one(&text), one(&end)) else {
+                        return Err(self.fail(start, "a range goes from one character to another"));
+                    };
+                    if lo > hi {
+                        return Err(self.fail(start, "a range ends before it begins"));
+                    }
+                    return Ok(Term::Fixed(Item::Class(vec![(lo, hi)])));
+                }
+                let alone =
+                    !self.rest()[1.min(self.rest().len())..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
+                if self.text[..self.at].ends_with('"') && self.peek() == Some('i') && alone {
+                    self.at += 1;
+                    let pattern = format!("(?i:{})", regex_syntax::escape(&text));
+                    return self.pattern(&pattern, start);
+                }
+                Ok(Term::Fixed(Item::Text(text.into_bytes())))
+            }
+            Some('/') => self.regex(),
+            Some(open @ ('(' | '[')) => {
+                self.at += 1;
+                let inner = self.choice()?;
+                if !self.take(if open == '(' { ")" } else { "]" }) {
+                    return Err(self.fail(start, "a group is not closed"));
+                }
+                Ok(if open == '(' { inner } else { Term::Repeat(Box::new(inner), 0, 1) })
+            }
+            Some('%') if self.take("%json") => {
+                let mut values = serde_json::Deserializer::from_str(self.rest()).into_iter::<serde_json::Value>();
+                let value = values.next();
+                let read = values.byte_offset();
+                let Some(Ok(_)) = value else {
+                    return Err(self.fail(start, "a JSON Schema must follow %json"));
+                };
+                let schema = &self.text[self.at..self.at + read];
+                let e = json_schema::lower(self.store, schema, &JsonOptions::default(), self.limits)?;
+                self.at += read;
+                Ok(Term::Fixed(Item::Expr(self.store.call_of(e))))
+            }
+            Some('<') => Err(self.fail(start, "special-token terminals are not supported yet")),
+            Some('%') => Err(self.fail(start, "%regex is not supported")),
+            _ => match self.name() {
+                Some(name) => {
+                    let mut args = Vec::new();
+                    // A count has digits or a comma; the arguments of a template don't.
+                    let counts = self.rest()[1.min(self.rest().len())..]
+                        .trim_start()
+                        .starts_with(|c: char| c == ',' || c.is_ascii_digit());
+                    if self.peek() == Some('{') && !counts {
+                        self.at += 1;
+                        loop {
+                            args.push(self.choice()?);
+                            if self.take("}") {
+                                break;
+                            }
+                            self.expect(",", "arguments are separated by commas and end with }")?;
+                        }
+                    }
+                    Ok(Term::Name(name, args, start))
+                }
+                None => Err(self.fail(start, "a text, a pattern, a group or a name is expected here")),
+            },
+        }
+    }
+
+    fn suffixed(&mut self, mut item: Term) -> Result<Term, Error> {
+        loop {
+            let start = self.at;
+            let (min, max) = match self.peek() {
+                Some('*') => (0, UNBOUNDED),
+                Some('+') => (1, UNBOUNDED),
+                Some('?') => (0, 1),
+                Some('~' | '{') => {
+                    let braces = self.peek() == Some('{');
+                    self.at += 1;
+                    self.blanks();
+                    let end = if braces {
+                        self.rest().find('}')
+                    } else {
+                        let of_count = |c: char| c.is_ascii_digit() || c == '.';
+                        Some(self.rest().find(|c| !of_count(c)).unwrap_or(self.rest().len()))
+                    };
+                    let inside = self.rest()[..end.unwrap_or(0)].to_owned();
+                    let (lo, hi) = inside.split_once(if braces { "," } else { ".." }).unwrap_or((&inside, &inside));
+                    let count = |text: &str, absent: Option<u32>| match text.trim() {
+                        "" => absent.filter(|_| braces),
+                        digits => digits.parse::<u32>().ok(),
+                    };
+                    let (Some(min), Some(max)) = (count(lo, Some(0)), count(hi, Some(UNBOUNDED))) else {
+                        return Err(self.fail(start, "a count is ~n, ~n..m, {n}, {n,} or {n,m}"));
+                    };
+                    if min > max {
+                        return Err(self.fail(start, "a count ends below its beginning"));
+                    }
+                    if min.max(if max == UNBOUNDED { 0 } else { max }) > self.limits.max_repetition {
+                        return Err(Error::limit(format!("a count is larger than {}", self.limits.max_repetition)));
+                    }
+                    self.at += end.unwrap_or(0) + usize::from(braces);
+                    item = Term::Repeat(Box::new(item), min, max);
+                    self.blanks();
+                    continue;
+                }
+                _ => return Ok(item),
+            };
+            self.at += 1;
+            item = Term::Repeat(Box::new(item), min, max);
+            self.blanks();
+        }
+    }
+
+    fn quoted(&mut self) -> Result<String, Error> {
+        let start = self.at;
+        self.at += 1;
+        let mut text = String::new();
+        loop {
+            let c = self.peek();
+            self.at += c.map_or(0, char::len_utf8);
+            match c {
+                None | Some('\n') => return Err(self.fail(start, "a text is not closed")),
+                Some('"') => return Ok(text),
+                Some('\\') => {
+                    let kind = self.peek().unwrap_or('\n');
+                    self.at += kind.len_utf8();
+                    let digits = match kind {
+                        'x' => 2,
+                        'u' => 4,
+                        'U' => 8,
+                        _ => 0,
+                    };
+                    text.push(match kind {
+                        'n' => '\n',
+                        'r' => '\r',
+                        't' => '\t',
+                        'f' => '\x0c',
+                        'v' => '\x0b',
+                        _ if digits > 0 => {
+                            let hex = self.rest().get(..digits).and_then(|d| u32::from_str_radix(d, 16).ok());
+                            self.at += if hex.is_some() { digits } else { 0 };
+                            match hex.and_then(char::from_u32) {
+                                Some(c) => c,
+                                None => return Err(self.fail(start, "an escape lacks its hexadecimal digits")),
+                            }
+                        }
+                        c if c.is_alphanumeric() || c == '\n' => {
+                            return Err(self.fail(start, "this escape is not known"));
+                        }
+                        c => c,
+                    });
+                }
+                Some(c) => text.push(c),
+            }
+        }
+    }
+
+    fn regex(&mut self) -> Result<Term, Error> {
+        let start = self.at;
+        self.at += 1;
+        let mut escaped = false;
+        let Some(len) = self.rest().find(|c| {
+            let ends = c == '/' && !escaped || c == '\n';
+            escaped = c == '\\' && !escaped;
+            ends
+        }) else {
+            return Err(self.fail(start, "a pattern is not closed"));
+        };
+        let inside = self.rest()[..len].replace("\\/", "/");
+        self.at += len;
+        if !self.take("/") {
+            return Err(self.fail(start, "a pattern is not closed"));
+        }
+        let mut flags = String::new();
+        while let Some(flag @ ('i' | 'm' | 's' | 'l' | 'u' | 'x')) = self.peek() {
+            match flag {
+                'l' => return Err(self.fail(self.at, "the flag l depends on a locale and is not supported")),
+                'u' => {}
+                flag if flags.contains(flag) => {}
+                flag => flags.push(flag),
+            }
+            self.at += 1;
+        }
+        // A comment of the verbose kind may stand at the end.
+        let close = if flags.contains('x') { "\n)" } else { ")" };
+        let pattern = if flags.is_empty() { inside } else { format!("(?{flags}:{inside}{close}") };
+        self.pattern(&pattern, start)
+    }
+
+    fn pattern(&self, pattern: &str, start: usize) -> Result<Term, Error> {
+        let e = regex::compile(self.store, pattern, Dialect::Whole, self.limits).map_err(|e| {
+            let at = self.fail(start, "").line_column().unwrap_or((1, 1));
+            e.at_line(at.0, at.1)
+        })?;
+        Ok(Term::Fixed(Item::Expr(e)))
+    }
+}
+
+/// Rules as they are used: a template once for each list of arguments.
+struct Instances<'a> {
+    parser: &'a Parser<'a>,
+    rules: Vec<Rule>,
+    /// By name and arguments as written.
+    known: HashMap<String, usize>,
+    terminals: HashMap<String, ExprId>,
+    /// What may stand behind each terminal.
+    ignored: ExprId,
+    /// Terminals that are being read, which may not call themselves.
+    open: Vec<String>,
+}
+
+impl<'a> Instances<'a> {
+    fn new(parser: &'a Parser<'a>) -> Self {
+        Self {
+            parser,
+            rules: Vec::new(),
+            known: HashMap::new(),
+            terminals: HashMap::new(),
+            ignored: EPS,
+            open: Vec::new(),
+        }
+    }
+
+    fn all(mut self) -> Result<(Vec<Rule>, usize), Error> {
+        let parser = self.parser;
+        if !parser.definitions.contains_key("start") {
+            return Err(Error::grammar("the grammar has no rule named start"));
+        }
+        let store = parser.store;
+        let mut ignored = Vec::new();
+        for term in &parser.ignored {
+            ignored.push(self.terminal(term)?);
+        }
+        if !ignored.is_empty() {
+            self.ignored = store.repeat(store.union(ignored), 0, UNBOUNDED);
+        }
+        let start = self.instance("start", &[], 0, &HashMap::new())?;
+        // Whatever is not reached is checked all the same.
+        for (name, definition) in &parser.definitions {
+            if definition.params.is_empty() {
+                let at = definition.at;
+                if is_terminal(name) {
+                    self.named_terminal(name, at)?;
+                } else {
+                    self.instance(name, &[], at, &HashMap::new())?;
+                }
+            }
+        }
+        let body = Item::Sequence(vec![Item::Expr(self.ignored), Item::Rule(start)]);
+        self.rules.push(Rule { name: String::new(), line: 1, body });
+        let root = self.rules.len() - 1;
+        Ok((self.rules, root))
+    }
+
+    /// A rule with its arguments, by its index.
+    fn instance(
+        &mut self,
+        name: &str,
+        args: &[Term],
+        at: usize,
+        bound: &HashMap<String, Item>,
+    ) -> Result<usize, Error> {
+        let parser = self.parser;
+        let Some(definition) = parser.definitions.get(name) else {
+            return Err(parser.fail(at, &format!("{name:?} is not defined")));
+        };
+        if definition.params.len() != args.len() {
+            let (takes, given) = (definition.params.len(), args.len());
+            return Err(parser.fail(at, &format!("{name:?} takes {takes} arguments and is given {given}")));
+        }
+        let args = args.iter().map(|arg| self.rule_item(arg, bound)).collect::<Result<Vec<_>, _>>()?;
+        let key = format!("{name}{args:?}");
+        if let Some(&index) = self.known.get(&key) {
+            return Ok(index);
+        }
+        if self.rules.len() >= parser.limits.max_nodes || self.open.len() >= parser.limits.max_depth * 4 {
+            return Err(Error::limit(format!("the rule {name:?} needs too many others")));
+        }
+        let index = self.rules.len();
+        let line = parser.fail(definition.at, "").line_column().map_or(1, |(line, _)| line);
+        self.rules.push(Rule { name: name.to_owned(), line, body: Item::Choice(Vec::new()) });
+        self.known.insert(key, index);
+        let bound = definition.params.iter().cloned().zip(args).collect();
+        self.open.push(String::new());
+        self.rules[index].body = self.rule_item(&definition.body, &bound)?;
+        self.open.pop();
+        Ok(index)
+    }
+
+    /// A piece of a rule: what is ignored may follow each terminal.
+    fn rule_item(&mut self, term: &Term, bound: &HashMap<String, Item>) -> Result<Item, Error> {
+        Ok(match term {
+            Term::Fixed(Item::Text(text)) if text.is_empty() => Item::Text(Vec::new()),
+            Term::Fixed(item) => self.followed(item.clone()),
+            Term::Name(name, args, _) if args.is_empty() && bound.contains_key(name) => bound[name].clone(),
+            Term::Name(name, args, at) if is_terminal(name) => {
+                if !args.is_empty() {
+                    return Err(self.parser.fail(*at, "a terminal takes no arguments"));
+                }
+                let e = self.named_terminal(name, *at)?;
+                self.followed(Item::Expr(self.parser.store.call_of(e)))
+            }
+            Term::Name(name, args, at) => Item::Rule(self.instance(name, args, *at, bound)?),
+            Term::Sequence(items) => {
+                Item::Sequence(items.iter().map(|t| self.rule_item(t, bound)).collect::<Result<_, _>>()?)
+            }
+            Term::Choice(items) => {
+                Item::Choice(items.iter().map(|t| self.rule_item(t, bound)).collect::<Result<_, _>>()?)
+            }
+            Term::Repeat(inner, min, max) => Item::Repeat(Box::new(self.rule_item(inner, bound)?), *min, *max),
+        })
+    }
+
+    fn followed(&self, item: Item) -> Item {
+        if self.ignored == EPS { item } else { Item::Sequence(vec![item, Item::Expr(self.ignored)]) }
+    }
+
+    /// The expression of a terminal that has a name.
+    fn named_terminal(&mut self, name: &str, at: usize) -> Result<ExprId, Error> {
+        if let Some(&e) = self.terminals.get(name) {
+            return Ok(e);
+        }
+        let Some(definition) = self.parser.definitions.get(name) else {
+            return Err(self.parser.fail(at, &format!("{name:?} is not defined")));
+        };
+        if self.open.iter().any(|open| open == name) {
+            return Err(self.parser.fail(definition.at, &format!("the terminal {name:?} calls itself")));
+        }
+        if self.open.len() >= self.parser.limits.max_depth * 4 {
+            return Err(Error::limit(format!("the terminal {name:?} needs too many others")));
+        }
+        self.open.push(name.to_owned());
+        let e = self.terminal(&definition.body)?;
+        self.open.pop();
+        self.terminals.insert(name.to_owned(), e);
+        Ok(e)
+    }
+
+    fn terminal(&mut self, term: &Term) -> Result<ExprId, Error> {
+        let store = self.parser.store;
+        Ok(match term {
+            Term::Fixed(Item::Text(text)) => store.literal(text),
+            Term::Fixed(Item::Class(ranges)) => store.char_class(ranges),
+            Term::Fixed(Item::Expr(e)) => *e,
+            Term::Fixed(_) => EPS,
+            Term::Name(name, _, at) => {
+                if !is_terminal(name) {
+                    return Err(self.parser.fail(*at, "a terminal is made of terminals only"));
+                }
+                self.named_terminal(name, *at)?
+            }
+            Term::Sequence(items) => {
+                let parts = items.iter().map(|t| self.terminal(t)).collect::<Result<Vec<_>, _>>()?;
+                store.sequence(&parts)
+            }
+            Term::Choice(items) => {
+                let parts = items.iter().map(|t| self.terminal(t)).collect::<Result<Vec<_>, _>>()?;
+                store.union(parts)
+            }
+            Term::Repeat(inner, min, max) => store.repeat(self.terminal(inner)?, *min, *max),
+        })
+    }
+}

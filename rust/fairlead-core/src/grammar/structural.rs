@@ -1,0 +1,396 @@
+//! Structural tags in `XGrammar`'s JSON form: free text until a trigger, then a tag with a constrained content.
+//!
+//! Free text holds no trigger and no excluded text. Where one trigger ends is therefore fixed: the first time that any of
+//! them is complete.
+
+use serde_json::{Map, Value};
+
+use crate::automata::{EMPTY, EPS, ExprId, Store, UNBOUNDED};
+use crate::error::Error;
+use crate::json_schema::{self, JsonOptions};
+use crate::limits::Limits;
+use crate::regex::{self, Dialect};
+
+struct Reader<'a> {
+    store: &'a Store,
+    limits: &'a Limits,
+}
+
+/// An object with its place.
+struct Object<'a> {
+    map: &'a Map<String, Value>,
+    pointer: String,
+}
+
+fn escaped(token: &str) -> String {
+    token.replace('~', "~0").replace('/', "~1")
+}
+
+fn fail<T>(pointer: &str, message: impl Into<String>) -> Result<T, Error> {
+    Err(Error::grammar(message).at_pointer(pointer))
+}
+
+impl<'a> Object<'a> {
+    fn of(value: &'a Value, pointer: &str) -> Result<Self, Error> {
+        match value.as_object() {
+            Some(map) => Ok(Self { map, pointer: pointer.to_owned() }),
+            None => fail(pointer, "an object is expected here"),
+        }
+    }
+
+    fn at(&self, name: &str) -> String {
+        format!("{}/{}", self.pointer, escaped(name))
+    }
+
+    /// Refuses every field but these.
+    fn only(&self, names: &[&str]) -> Result<(), Error> {
+        match self.map.keys().find(|key| *key != "type" && !names.contains(&key.as_str())) {
+            Some(key) => fail(&self.at(key), format!("the field {key:?} is not known here")),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses fields that are known but constrain in a way that is not supported, unless they say what they default to.
+    fn unsupported(&self, names: &[&str]) -> Result<(), Error> {
+        for name in names {
+            let harmless = match self.map.get(*name) {
+                None | Some(Value::Null | Value::Bool(false)) => true,
+                Some(Value::Array(items)) => items.is_empty(),
+                Some(Value::String(text)) => *name == "style" && text == "json",
+                Some(_) => false,
+            };
+            if !harmless {
+                return fail(&self.at(name), format!("{name:?} is not supported"));
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> Result<(&'a Value, String), Error> {
+        match self.map.get(name) {
+            Some(value) => Ok((value, self.at(name))),
+            None => fail(&self.pointer, format!("the field {name:?} is missing")),
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<&'a str, Error> {
+        let (value, pointer) = self.get(name)?;
+        value.as_str().map_or_else(|| fail(&pointer, "a text is expected here"), Ok)
+    }
+
+    fn flag(&self, name: &str, absent: bool) -> Result<bool, Error> {
+        match self.map.get(name) {
+            None | Some(Value::Null) => Ok(absent),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => fail(&self.at(name), "true or false is expected here"),
+        }
+    }
+
+    fn list(&self, name: &str) -> Result<Vec<(&'a Value, String)>, Error> {
+        let (value, pointer) = self.get(name)?;
+        match value.as_array() {
+            Some(items) => Ok(items.iter().enumerate().map(|(i, v)| (v, format!("{pointer}/{i}"))).collect()),
+            None => fail(&pointer, "a list is expected here"),
+        }
+    }
+
+    /// Texts that are not empty; none if the field is absent and may be.
+    fn texts(&self, name: &str, may_lack: bool) -> Result<Vec<&'a str>, Error> {
+        if may_lack && matches!(self.map.get(name), None | Some(Value::Null)) {
+            return Ok(Vec::new());
+        }
+        let one = |(value, pointer): (&'a Value, String)| match value.as_str() {
+            Some(text) if !text.is_empty() => Ok(text),
+            _ => fail(&pointer, "a text that is not empty is expected here"),
+        };
+        self.list(name)?.into_iter().map(one).collect()
+    }
+
+    fn count(&self, name: &str) -> Result<i64, Error> {
+        let (value, pointer) = self.get(name)?;
+        value.as_i64().map_or_else(|| fail(&pointer, "a whole number is expected here"), Ok)
+    }
+}
+
+/// Texts, each with what follows it.
+type Entries = Vec<(Box<[u8]>, ExprId)>;
+
+/// A tag: its begin, and what follows it.
+struct Tag<'a> {
+    begin: &'a str,
+    rest: ExprId,
+    pointer: String,
+}
+
+/// The texts of a structural tag.
+pub(super) fn lower(store: &Store, text: &str, limits: &Limits) -> Result<ExprId, Error> {
+    let value: Value = serde_json::from_str(text)
+        .map_err(|e| Error::grammar(format!("the structural tag is not JSON: {e}")).at_line(e.line(), e.column()))?;
+    let reader = Reader { store, limits };
+    let root = Object::of(&value, "")?;
+    match root.map.get("type").map(Value::as_str) {
+        None | Some(Some("structural_tag")) => {}
+        _ => return fail("/type", "the type must be \"structural_tag\""),
+    }
+    if root.map.contains_key("structures") {
+        root.only(&["structures", "triggers"])?;
+        let mut tags = Vec::new();
+        for (value, pointer) in root.list("structures")? {
+            let tag = Object::of(value, &pointer)?;
+            tag.only(&["begin", "schema", "end"])?;
+            let (schema, at) = tag.get("schema")?;
+            let content = reader.schema(schema, &at, false)?;
+            let rest = store.concat(content, store.literal(tag.text("end")?.as_bytes()));
+            tags.push(Tag { begin: tag.text("begin")?, rest, pointer: format!("{pointer}/begin") });
+        }
+        let triggers = root.texts("triggers", false)?;
+        return reader.triggered(&triggers, &tags, &[], &root, (false, false));
+    }
+    root.only(&["format"])?;
+    let (format, pointer) = root.get("format")?;
+    reader.format(format, &pointer)
+}
+
+impl<'a> Reader<'a> {
+    fn schema(&self, schema: &Value, pointer: &str, any_order: bool) -> Result<ExprId, Error> {
+        let text = match schema {
+            Value::String(text) => text.clone(),
+            Value::Object(_) | Value::Bool(_) => schema.to_string(),
+            _ => return fail(pointer, "a JSON Schema is expected here"),
+        };
+        let options = JsonOptions { any_order, ..JsonOptions::default() };
+        let e = json_schema::lower(self.store, &text, &options, self.limits)?;
+        if e == EMPTY {
+            return fail(pointer, "no JSON value satisfies this schema");
+        }
+        Ok(self.store.call_of(e))
+    }
+
+    #[allow(clippy::too_many_lines)] // one case for each format
+    fn format(&self, value: &'a Value, pointer: &str) -> Result<ExprId, Error> {
+        let store = self.store;
+        let format = Object::of(value, pointer)?;
+        let each = |name: &str| -> Result<Vec<ExprId>, Error> {
+            format.list(name)?.into_iter().map(|(value, pointer)| self.format(value, &pointer)).collect()
+        };
+        let content = || {
+            let (value, pointer) = format.get("content")?;
+            self.format(value, &pointer)
+        };
+        let at_pointer = |e: Error, name: &str| e.at_pointer(&format.at(name));
+        match format.text("type")? {
+            "const_string" => {
+                format.only(&["value"])?;
+                Ok(store.literal(format.text("value")?.as_bytes()))
+            }
+            "json_schema" => {
+                format.only(&["json_schema", "style", "any_order", "max_whitespace_cnt", "excludes"])?;
+                format.unsupported(&["style", "max_whitespace_cnt", "excludes"])?;
+                let (schema, at) = format.get("json_schema")?;
+                self.schema(schema, &at, format.flag("any_order", false)?)
+            }
+            "grammar" => {
+                format.only(&["grammar"])?;
+                let e = super::ebnf(store, format.text("grammar")?, self.limits);
+                Ok(store.call_of(e.map_err(|e| at_pointer(e, "grammar"))?))
+            }
+            "regex" => {
+                format.only(&["pattern", "excludes"])?;
+                format.unsupported(&["excludes"])?;
+                let e = regex::compile(store, format.text("pattern")?, Dialect::Whole, self.limits);
+                Ok(store.call_of(e.map_err(|e| at_pointer(e, "pattern"))?))
+            }
+            "any_text" => Ok(self.free(&Self::excludes_of_text(&format)?)),
+            "sequence" => {
+                format.only(&["elements"])?;
+                Ok(store.sequence(&each("elements")?))
+            }
+            "or" => {
+                format.only(&["elements"])?;
+                Ok(store.union(each("elements")?))
+            }
+            "optional" | "plus" | "star" => {
+                format.only(&["content"])?;
+                let (min, max) = match format.text("type")? {
+                    "optional" => (0, 1),
+                    "plus" => (1, UNBOUNDED),
+                    _ => (0, UNBOUNDED),
+                };
+                Ok(store.repeat(content()?, min, max))
+            }
+            "repeat" => {
+                format.only(&["content", "min", "max"])?;
+                let (min, max) = (format.count("min")?, format.count("max")?);
+                let most = i64::from(self.limits.max_repetition);
+                if min < 0 || max < -1 || (max >= 0 && min > max) {
+                    return fail(pointer, "a repetition goes from min to max, or on for ever with max -1");
+                }
+                if min > most || max > most {
+                    return Err(Error::limit(format!("a count is larger than {most}")).at_pointer(pointer));
+                }
+                let bound = |count: i64| u32::try_from(count).unwrap_or(UNBOUNDED);
+                Ok(store.repeat(content()?, bound(min), bound(max)))
+            }
+            "tag" => {
+                let tag = self.tag(value, pointer)?;
+                Ok(store.literal_then(tag.begin.as_bytes(), tag.rest))
+            }
+            "triggered_tags" => {
+                format.only(&["triggers", "tags", "at_least_one", "stop_after_first", "excludes"])?;
+                let tags = self.tags(&format)?;
+                let ends = (format.flag("at_least_one", false)?, format.flag("stop_after_first", false)?);
+                let triggers = format.texts("triggers", false)?;
+                self.triggered(&triggers, &tags, &format.texts("excludes", true)?, &format, ends)
+            }
+            "tags_with_separator" => {
+                format.only(&["tags", "separator", "at_least_one", "stop_after_first"])?;
+                let tags = self.tags(&format)?;
+                let any = store.union(tags.iter().map(|tag| store.literal_then(tag.begin.as_bytes(), tag.rest)));
+                let separator = store.literal(format.text("separator")?.as_bytes());
+                let any = store.call_of(any);
+                let more = store.repeat(store.concat(separator, any), 0, UNBOUNDED);
+                let first = if format.flag("stop_after_first", false)? { any } else { store.concat(any, more) };
+                Ok(if format.flag("at_least_one", false)? { first } else { store.optional(first) })
+            }
+            "dispatch" => {
+                format.only(&["rules", "loop", "excludes"])?;
+                let mut branches = Vec::new();
+                for (rule, pointer) in format.list("rules")? {
+                    let Some([Value::String(pattern), content]) = rule.as_array().map(Vec::as_slice) else {
+                        return fail(&pointer, "a rule is a pattern and a format");
+                    };
+                    if pattern.is_empty() {
+                        return fail(&format!("{pointer}/0"), "a pattern must not be empty");
+                    }
+                    branches.push((&**pattern, self.format(content, &format!("{pointer}/1"))?));
+                }
+                Ok(self.dispatch(&branches, &format.texts("excludes", true)?, format.flag("loop", true)?))
+            }
+            kind @ ("token" | "exclude_token" | "any_tokens" | "token_triggered_tags" | "token_dispatch") => {
+                fail(&format.at("type"), format!("{kind:?}: formats of token ids are not supported"))
+            }
+            kind => fail(&format.at("type"), format!("{kind:?} is no type of format")),
+        }
+    }
+
+    fn excludes_of_text(format: &Object<'a>) -> Result<Vec<&'a str>, Error> {
+        format.only(&["excludes", "max_tokens", "max_chars"])?;
+        format.unsupported(&["max_tokens", "max_chars"])?;
+        format.texts("excludes", true)
+    }
+
+    fn tags(&self, format: &Object<'a>) -> Result<Vec<Tag<'a>>, Error> {
+        let tags = format.list("tags")?;
+        if tags.is_empty() {
+            return fail(&format.at("tags"), "there must be at least one tag");
+        }
+        tags.into_iter().map(|(value, pointer)| self.tag(value, &pointer)).collect()
+    }
+
+    fn tag(&self, value: &'a Value, pointer: &str) -> Result<Tag<'a>, Error> {
+        let tag = Object::of(value, pointer)?;
+        tag.only(&["begin", "content", "end"])?;
+        if tag.map.get("type").is_some_and(|kind| kind != "tag") {
+            return fail(&tag.at("type"), "a tag is expected here");
+        }
+        for name in ["begin", "end"] {
+            if tag.map.get(name).is_some_and(Value::is_object) {
+                return fail(&tag.at(name), "formats of token ids are not supported");
+            }
+        }
+        let ends: Vec<&str> = match tag.get("end")? {
+            (Value::String(text), _) => vec![text],
+            (Value::Array(ends), pointer) => {
+                let texts: Option<Vec<&str>> = ends.iter().map(Value::as_str).collect();
+                match texts {
+                    Some(texts) if !texts.is_empty() => texts,
+                    _ => return fail(&pointer, "a text or a list of texts is expected here"),
+                }
+            }
+            (_, pointer) => return fail(&pointer, "a text or a list of texts is expected here"),
+        };
+        let (value, at) = tag.get("content")?;
+        let store = self.store;
+        let content = Object::of(value, &at)?;
+        let free = content.map.get("type").is_some_and(|kind| kind == "any_text") && ends.iter().all(|e| !e.is_empty());
+        let rest = if free {
+            // Free text ends where an end of the tag is first complete.
+            let branches: Vec<_> = ends.iter().map(|&end| (end, EPS)).collect();
+            self.until(&branches, &Self::excludes_of_text(&content)?)
+        } else {
+            let end = store.union(ends.iter().map(|end| store.literal(end.as_bytes())));
+            store.concat(self.format(value, &at)?, end)
+        };
+        Ok(Tag { begin: tag.text("begin")?, rest, pointer: tag.at("begin") })
+    }
+
+    /// Text without any of these in it.
+    fn free(&self, excluded: &[&str]) -> ExprId {
+        let store = self.store;
+        if excluded.is_empty() {
+            return store.any_text();
+        }
+        let found = store.union(excluded.iter().map(|text| store.literal(text.as_bytes())));
+        let found = store.sequence(&[store.all, found, store.all]);
+        store.inter([store.any_text(), store.not(found)])
+    }
+
+    /// Free text up to the first time that a text of the branches is complete, and what then follows.
+    fn until(&self, branches: &[(&str, ExprId)], excludes: &[&str]) -> ExprId {
+        let store = self.store;
+        let literal = |text: &str| store.literal(text.as_bytes());
+        let earlier = store.union(branches.iter().map(|(text, _)| literal(text)));
+        let some = store.concat(store.char_class(&[('\0', char::MAX)]), store.any_text());
+        let earlier = store.sequence(&[store.all, earlier, some]);
+        let excluded = store.union(excludes.iter().map(|text| literal(text)));
+        let excluded = store.sequence(&[store.all, excluded, store.all]);
+        let wrong = store.not(store.union([earlier, excluded]));
+        store.union(branches.iter().map(|&(text, rest)| {
+            let text = store.concat(store.any_text(), literal(text));
+            store.concat(store.inter([text, wrong]), rest)
+        }))
+    }
+
+    /// Free text, broken by what the branches' texts begin; once, or as often as one likes.
+    fn dispatch(&self, branches: &[(&str, ExprId)], excludes: &[&str], again: bool) -> ExprId {
+        let store = self.store;
+        let mut all: Vec<&str> = branches.iter().map(|&(text, _)| text).collect();
+        all.extend_from_slice(excludes);
+        let rounds = self.until(branches, excludes);
+        if again {
+            store.concat(store.repeat(store.call_of(rounds), 0, UNBOUNDED), self.free(&all))
+        } else {
+            store.union([rounds, self.free(&all)])
+        }
+    }
+
+    fn triggered(
+        &self,
+        triggers: &[&'a str],
+        tags: &[Tag<'a>],
+        excludes: &[&str],
+        place: &Object<'_>,
+        (at_least_one, stop_after_first): (bool, bool),
+    ) -> Result<ExprId, Error> {
+        let store = self.store;
+        if triggers.is_empty() {
+            return fail(&place.at("triggers"), "there must be at least one trigger");
+        }
+        let mut branches: Vec<(&str, Entries)> = triggers.iter().map(|&t| (t, Vec::new())).collect();
+        for tag in tags {
+            let mut matching = branches.iter_mut().filter(|(trigger, _)| tag.begin.starts_with(trigger));
+            let (Some((trigger, entries)), None) = (matching.next(), matching.next()) else {
+                return fail(&tag.pointer, "exactly one trigger must be how this begins");
+            };
+            entries.push((tag.begin.as_bytes()[trigger.len()..].into(), tag.rest));
+        }
+        let branches: Vec<(&str, ExprId)> =
+            branches.into_iter().map(|(trigger, entries)| (trigger, store.switch(entries))).collect();
+        let first = || store.union(tags.iter().map(|tag| store.literal_then(tag.begin.as_bytes(), tag.rest)));
+        Ok(match (at_least_one, stop_after_first) {
+            (true, true) => first(),
+            (true, false) => store.concat(first(), self.dispatch(&branches, excludes, true)),
+            (false, once) => self.dispatch(&branches, excludes, !once),
+        })
+    }
+}

@@ -1,0 +1,114 @@
+"""Structural tags in XGrammar's JSON form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fairlead._core import Compiler, Grammar, GrammarMatcher, Vocabulary
+from fairlead.errors import GrammarError
+
+COMPILER = Compiler(Vocabulary([bytes([b]) for b in range(256)] + [None], stop_token_ids=[256], vocab_size=257))
+TAG = {"type": "tag", "begin": "<a>", "content": {"type": "const_string", "value": "x"}, "end": "</a>"}
+CALL = {
+    "type": "tag",
+    "begin": "<n=",
+    "content": {"type": "json_schema", "json_schema": {"type": "integer"}},
+    "end": ">",
+}
+TRIGGERED = {"type": "triggered_tags", "triggers": ["<a", "<n"], "tags": [TAG, CALL]}
+
+
+def accepts(tag: dict[str, Any], text: str) -> bool:
+    matcher = GrammarMatcher(COMPILER.compile(Grammar.structural_tag(tag)))
+    return all(matcher.accept_token(b) for b in text.encode()) and matcher.accept_token(256)
+
+
+@pytest.mark.parametrize(
+    ("format_", "texts"),
+    [
+        (
+            TRIGGERED,
+            {
+                "": True,
+                "hi é": True,
+                "hi<a>x</a>ho<n=12>": True,
+                "hi<a": False,
+                "hi<b": True,
+                "<a>y</a>": False,
+                "<": True,
+            },
+        ),
+        (
+            {**TRIGGERED, "at_least_one": True},
+            {"": False, "hi<a>x</a>": False, "<a>x</a>": True, "<n=1>h<a>x</a>": True},
+        ),
+        ({**TRIGGERED, "stop_after_first": True}, {"": True, "hi<a>x</a>": True, "hi<a>x</a>ho": False}),
+        (
+            {**TRIGGERED, "stop_after_first": True, "at_least_one": True},
+            {"<a>x</a>": True, "<a>x</a>z": False, "hi<a>x</a>": False},
+        ),
+        ({**TRIGGERED, "excludes": ["no"]}, {"n": True, "on": True, "not": False, "hi<a>x</a>no": False}),
+        (
+            {"type": "tag", "begin": "<t>", "content": {"type": "any_text"}, "end": ["</t>", "</>"]},
+            {"<t>foo</t>": True, "<t></>": True, "<t>a</t></t>": False, "<t>a": False},
+        ),
+        (
+            {"type": "tags_with_separator", "tags": [TAG, CALL], "separator": ","},
+            {"": True, "<a>x</a>,<n=3>": True, "<a>x</a><n=3>": False, "<a>x</a>,": False},
+        ),
+        (
+            {
+                "type": "sequence",
+                "elements": [{"type": "regex", "pattern": "[0-9]+"}, {"type": "optional", "content": TAG}],
+            },
+            {"12": True, "12<a>x</a>": True, "<a>x</a>": False},
+        ),
+        (
+            {"type": "or", "elements": [TAG, {"type": "grammar", "grammar": 'root ::= root "b" | "a"'}]},
+            {"abb": True, "<a>x</a>": True, "b": False},
+        ),
+        (
+            {"type": "repeat", "min": 1, "max": 2, "content": TAG},
+            {"<a>x</a>" * 2: True, "": False, "<a>x</a>" * 3: False},
+        ),
+        (
+            {"type": "dispatch", "rules": [["aa", {"type": "const_string", "value": "1"}]], "excludes": ["z"]},
+            {"baa1b": True, "aa": False, "aaa1": False, "z": False, "a": True},
+        ),
+    ],
+)
+def test_texts(format_: dict[str, Any], texts: dict[str, bool]) -> None:
+    for text, whole in texts.items():
+        assert accepts({"type": "structural_tag", "format": format_}, text) is whole, text
+
+
+def test_the_older_form() -> None:
+    tag = {"structures": [{"begin": "<f>", "schema": {"const": 1}, "end": "</f>"}], "triggers": ["<f"]}
+    assert accepts(tag, "so <f>1</f> it is") and not accepts(tag, "<f>2</f>")
+
+
+@pytest.mark.parametrize(
+    ("format_", "pointer"),
+    [
+        ({"type": "nope"}, "/format/type"),
+        ({"type": "const_string"}, "/format"),
+        ({"type": "const_string", "value": "a", "more": 1}, "/format/more"),
+        ({"type": "sequence", "elements": [TAG, {"type": "token", "token": 3}]}, "/format/elements/1/type"),
+        ({**TRIGGERED, "triggers": ["<x"]}, "/format/tags/0/begin"),
+        ({**TRIGGERED, "triggers": ["<", "<a"]}, "/format/tags/0/begin"),
+        ({"type": "any_text", "max_chars": 3}, "/format/max_chars"),
+        ({"type": "regex", "pattern": "("}, "/format/pattern"),
+        ({"type": "json_schema", "json_schema": {}, "style": "qwen_xml"}, "/format/style"),
+    ],
+)
+def test_mistakes_have_a_pointer(format_: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(GrammarError) as caught:
+        COMPILER.compile(Grammar.structural_tag({"type": "structural_tag", "format": format_}))
+    assert f"#{pointer})" in str(caught.value) or f"#{pointer} " in str(caught.value)
+
+
+def test_what_is_no_tag() -> None:
+    with pytest.raises(TypeError, match="structural tag"):
+        Grammar.structural_tag(3)
+    assert Grammar.json_schema(int | None) == Grammar.json_schema({"anyOf": [{"type": "integer"}, {"type": "null"}]})
