@@ -6,9 +6,10 @@ import random
 
 import numpy as np
 import pytest
-from tests.property.engine_world import allowed_ids, brute_force, compiler, mask
 from fairlead._core import Grammar, GrammarMatcher
 from fairlead.errors import GrammarError
+
+from tests.property.engine_world import allowed_ids, brute_force, compiler, mask
 
 LONGEST = 4
 Rules = dict[str, list[list[str]]]
