@@ -6,7 +6,7 @@ use super::entry::set_bits;
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
 /// Lengths in bytes, ascending.
-const LEVELS: [u32; 5] = [8, 16, 32, 64, 128];
+const LEVELS: [u32; 3] = [16, 32, 64];
 
 /// The tokens of more bytes than a level.
 #[derive(Debug)]
