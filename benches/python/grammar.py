@@ -3,9 +3,9 @@
     python benches/python/grammar.py [--tokenizer FOLDER]
 
 Each engine compiles a grammar, then walks texts of it token by token: mask, check that the token is allowed, commit.
-"first" is that walk in a cold engine, "again" a second one. The engines take turns case by case in one process; what the
-loop costs by itself is subtracted. llguidance gets the same language in its Lark form; a case that an engine can't do or
-does otherwise (it refuses a text of the language) is marked and left out of its figures.
+"first" is that walk in a cold engine, "again" a second one. The engines take turns case by case in one process; what
+the loop costs by itself is subtracted. llguidance gets the same language in its Lark form; a case that an engine can't
+do or does otherwise (it refuses a text of the language) is marked and left out of its figures.
 
 Needs the bench group, Transformers and rich; the default vocabulary is the one of 131,072 tokens in mistral-common.
 """
@@ -64,7 +64,8 @@ term: atom (" "? ("*" | "/") " "? atom)*
 atom: /[0-9]+/ | /[a-z]+/ | "(" sum ")"
 """
 SQL = r"""
-root ::= "SELECT " columns " FROM " name (" JOIN " name " ON " test)? (" WHERE " tests)? (" ORDER BY " name)? (" LIMIT " [0-9]+)? ";"
+root ::= "SELECT " columns " FROM " name (" JOIN " name " ON " test)? rest ";"
+rest ::= (" WHERE " tests)? (" ORDER BY " name)? (" LIMIT " [0-9]+)?
 columns ::= "*" | column (", " column)*
 column ::= name (" AS " name)? | ("COUNT" | "SUM" | "MAX") "(" (name | "*") ")"
 tests ::= test ((" AND " | " OR ") test)*
@@ -73,7 +74,8 @@ operand ::= name | [0-9]+ | "'" [^'\n]* "'"
 name ::= [a-z] [a-z0-9_]* ("." [a-z] [a-z0-9_]*)?
 """
 SQL_LARK = r"""
-start: "SELECT " columns " FROM " NAME (" JOIN " NAME " ON " test)? (" WHERE " tests)? (" ORDER BY " NAME)? (" LIMIT " /[0-9]+/)? ";"
+start: "SELECT " columns " FROM " NAME (" JOIN " NAME " ON " test)? rest ";"
+rest: (" WHERE " tests)? (" ORDER BY " NAME)? (" LIMIT " /[0-9]+/)?
 columns: "*" | column (", " column)*
 column: NAME (" AS " NAME)? | ("COUNT" | "SUM" | "MAX") "(" (NAME | "*") ")"
 tests: test ((" AND " | " OR ") test)*
@@ -222,9 +224,9 @@ def cases() -> Iterator[Case]:
         "SQL", {"fairlead": ("ebnf", SQL), "xgrammar": ("ebnf", SQL), "llguidance": ("lark", SQL_LARK)}, TEXTS_SQL
     )
     for pattern, texts in REGEXES:
-        yield Case(pattern, {name: ("regex", pattern) for name in ("fairlead", "xgrammar", "llguidance")}, texts)
+        yield Case(pattern, dict.fromkeys(("fairlead", "xgrammar", "llguidance"), ("regex", pattern)), texts)
     tag = {"structures": tools(), "triggers": ["<function="]}
-    yield Case("30 tools", {name: ("structural_tag", tag) for name in ("fairlead", "xgrammar")}, [TEXT_TAG])
+    yield Case("30 tools", dict.fromkeys(("fairlead", "xgrammar"), ("structural_tag", tag)), [TEXT_TAG])
 
 
 def walk(engine: Any, compiled: Any, texts: list[list[int]], times: list[float]) -> bool:

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use indexmap::IndexMap;
 
-use crate::automata::{EMPTY, ExprId, Store};
+use crate::automata::{EMPTY, ExprId, FINAL, Store};
 use crate::error::Error;
 use crate::grammar;
 use crate::json_schema::{self, JsonOptions};
@@ -43,6 +43,13 @@ impl Grammar {
     /// A JSON Schema with default options.
     pub fn json_schema(schema: impl Into<String>) -> Self {
         Self::JsonSchema { schema: schema.into(), options: Box::default() }
+    }
+
+    /// What a matcher begins with.
+    fn root(&self, store: &Store, limits: &Limits) -> Result<ExprId, Error> {
+        let whole = self.lower(store, limits)?;
+        // A JSON value says itself where it ends; of other texts nothing below has to know where they could.
+        Ok(if matches!(self, Self::JsonSchema { .. }) { whole } else { store.concat(whole, FINAL) })
     }
 
     fn lower(&self, store: &Store, limits: &Limits) -> Result<ExprId, Error> {
@@ -97,7 +104,7 @@ impl CompiledGrammar {
         let mut instance = self.instance.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&instance.0, &space) {
             // What was lowered once lowers again; if it should not, the old space still serves.
-            if let Ok(root) = self.grammar.lower(&space.store, &self.limits) {
+            if let Ok(root) = self.grammar.root(&space.store, &self.limits) {
                 *instance = (space, root);
             }
         }
@@ -185,7 +192,7 @@ impl Compiler {
                 return Ok(Arc::clone(compiled));
             }
         }
-        let root = grammar.lower(&space.store, &self.options.limits)?;
+        let root = grammar.root(&space.store, &self.options.limits)?;
         if root == EMPTY || !space.store.alive(root) {
             return Err(match grammar {
                 Grammar::JsonSchema { .. } => Error::schema("", "no JSON value satisfies this schema"),

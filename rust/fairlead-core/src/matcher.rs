@@ -347,7 +347,7 @@ impl GrammarMatcher {
 
     /// Whether what was accepted is a whole sentence of the grammar.
     pub fn is_completed(&self) -> bool {
-        self.stack.may_end(&self.space.store, &self.tops)
+        self.stack.is_complete(&self.space.store, &self.tops)
     }
 
     /// Writes the mask of the next token into a row of 32-bit words, bit 1 for allowed; every word is written.

@@ -87,6 +87,8 @@ pub(crate) enum Node {
     Counted(CountedState),
     /// The rest of an array without equal items, closing bracket included.
     Distinct(DistinctState),
+    /// No text: the end of the whole. What stands before it can end there, but it is never left for a frame below.
+    Final,
     /// No text: tells the stack that an undeclared key has just been completed.
     KeyMark,
 }
@@ -108,6 +110,9 @@ impl Flags {
     /// A rule may be called right at the start, or a key is marked there.
     pub(crate) const STARTS: u8 = 16;
 
+    /// The whole may end here.
+    pub(crate) const ENDS: u8 = 32;
+
     pub(crate) fn new(nullable: bool, others: u8) -> Self {
         Self(u8::from(nullable) | (others & !Self::NULLABLE))
     }
@@ -128,10 +133,14 @@ impl Flags {
         self.0 & Self::STARTS != 0
     }
     pub(crate) fn inherited(self) -> u8 {
-        self.0 & !(Self::NULLABLE | Self::STARTS)
+        self.0 & !(Self::NULLABLE | Self::STARTS | Self::ENDS)
     }
     pub(crate) fn starts(self) -> u8 {
         self.0 & Self::STARTS
+    }
+    /// Whether the whole may end here.
+    pub(crate) fn ends(self) -> bool {
+        self.0 & Self::ENDS != 0
     }
 }
 

@@ -5,9 +5,14 @@ use super::store::Store;
 use super::text::{Spelling, TextState};
 
 impl Store {
-    /// The same string with its upper bounds let go, and how many bytes can be written before one could be felt: a
+    /// The same string, or whole text, with its upper bounds let go, and how many bytes can be written before one could be felt: a
     /// text of at most so many bytes leads to a residual that can be completed exactly if the other one can.
     pub(crate) fn loosened(&self, e: ExprId) -> Option<(ExprId, u32)> {
+        let flags = self.flags(e);
+        if !flags.calls() && !flags.nullable() && matches!(self.node(e), Node::Concat(..) | Node::Union(_)) {
+            let (loose, safe) = self.loosen(e)?;
+            return (loose != e).then_some((loose, safe));
+        }
         let Node::Text(state) = self.node(e) else { return None };
         if state.spelling != Spelling::Raw || state.lo > 0 {
             return None;
@@ -24,7 +29,7 @@ impl Store {
     /// A regular expression without the upper bounds of its repetitions; `None` where these decide what is alive.
     fn loosen(&self, e: ExprId) -> Option<(ExprId, u32)> {
         match self.node(e) {
-            Node::Empty | Node::Eps | Node::Bytes(_) => Some((e, UNBOUNDED)),
+            Node::Empty | Node::Eps | Node::Final | Node::Bytes(_) => Some((e, UNBOUNDED)),
             Node::Concat(a, b) => {
                 let ((first, safe), (rest, too)) = (self.loosen(*a)?, self.loosen(*b)?);
                 Some((self.concat(first, rest), safe.min(too)))

@@ -29,5 +29,6 @@ pub(crate) use members::members_owed;
 pub use members::{Declared, Fulfilment, Layout, MembersSpec, Undeclared};
 pub use number::{Bound, Decimal, NumberRange};
 pub(crate) use stack::{Height, Keys, Link, Stack, Top, Tops};
+pub(crate) use store::FINAL;
 pub use store::{EMPTY, EPS, Store};
 pub(crate) use text::Spelling;

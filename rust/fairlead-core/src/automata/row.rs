@@ -104,7 +104,7 @@ impl Store {
 
     fn derive(&self, e: ExprId) -> Vec<Edge<ExprId>> {
         match self.node(e) {
-            Node::Empty | Node::Eps | Node::Call(_) | Node::KeyMark => Vec::new(),
+            Node::Empty | Node::Eps | Node::Final | Node::Call(_) | Node::KeyMark => Vec::new(),
             Node::Bytes(set) => set.ranges().map(|(lo, hi)| Edge { lo, hi, to: EPS }).collect(),
             Node::Concat(a, b) => {
                 let first = self.row(*a).edges.iter().map(|edge| Edge { to: self.concat(edge.to, *b), ..*edge });
@@ -215,7 +215,8 @@ impl Store {
         while let Some(at) = todo.pop() {
             let state = *from.get_index(at)?.0;
             let known = self.slot(state).alive.load(Ordering::Relaxed);
-            if self.nullable(state) || known == 1 || (!self.flags(state).boolean() && state != EMPTY) {
+            let flags = self.flags(state);
+            if flags.nullable() || flags.ends() || known == 1 || (!self.flags(state).boolean() && state != EMPTY) {
                 goal = Some(at);
                 break;
             }

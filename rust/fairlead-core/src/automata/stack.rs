@@ -221,6 +221,19 @@ impl Stack {
 
     /// Whether the stacks may end here: all frames of one of them are complete.
     pub(crate) fn may_end(&self, store: &Store, tops: &[Top]) -> bool {
+        self.reaches_end(store, tops, false)
+    }
+
+    /// Whether the whole text may end here.
+    pub(crate) fn is_complete(&self, store: &Store, tops: &[Top]) -> bool {
+        self.reaches_end(store, tops, true)
+    }
+
+    fn reaches_end(&self, store: &Store, tops: &[Top], whole: bool) -> bool {
+        let ends = |frame: ExprId| whole && store.flags(frame).ends();
+        if tops.iter().any(|top| ends(top.frame)) {
+            return true;
+        }
         // Each node is looked at once, however many ways lead to it.
         let mut seen = HashSet::new();
         let mut open: SmallVec<[Link; 4]> =
@@ -231,6 +244,9 @@ impl Stack {
                     return true;
                 }
                 let below = self.below[node as usize];
+                if ends(below.frame) {
+                    return true;
+                }
                 if store.nullable(below.frame) && seen.insert(node) {
                     open.push(below.link);
                 }

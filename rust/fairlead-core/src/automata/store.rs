@@ -85,6 +85,8 @@ pub struct Store {
 pub const EMPTY: ExprId = ExprId(0);
 /// Done: only the empty text.
 pub const EPS: ExprId = ExprId(1);
+/// The end of the whole text.
+pub(crate) const FINAL: ExprId = ExprId(2);
 
 impl Store {
     /// An empty store for a vocabulary whose longest token has `horizon` bytes.
@@ -118,6 +120,7 @@ impl Store {
         };
         assert_eq!(store.intern(Node::Empty), EMPTY);
         assert_eq!(store.intern(Node::Eps), EPS);
+        assert_eq!(store.intern(Node::Final), FINAL);
         store.all = store.intern(Node::Not(EMPTY));
         store.scalar = store.char_class(&[('\0', char::MAX)]);
         store.any = store.repeat(store.scalar, 0, UNBOUNDED);
@@ -187,12 +190,15 @@ impl Store {
         match node {
             Node::Empty | Node::Bytes(_) | Node::Text(_) => Flags::new(false, 0),
             Node::Eps => Flags::new(true, 0),
+            Node::Final => Flags::new(false, Flags::ENDS),
             Node::Concat(a, b) => {
                 let starts = of(a).starts() | if of(a).nullable() { of(b).starts() } else { 0 };
-                Flags::new(of(a).nullable() && of(b).nullable(), of(a).inherited() | of(b).inherited() | starts)
+                let ends = if of(a).nullable() && of(b).ends() { Flags::ENDS } else { 0 };
+                Flags::new(of(a).nullable() && of(b).nullable(), of(a).inherited() | of(b).inherited() | starts | ends)
             }
             Node::Union(parts) => {
-                let others = parts.iter().fold(0, |f, p| f | of(p).inherited() | of(p).starts());
+                let ends = if parts.iter().any(|p| of(p).ends()) { Flags::ENDS } else { 0 };
+                let others = parts.iter().fold(ends, |f, p| f | of(p).inherited() | of(p).starts());
                 Flags::new(parts.iter().any(|p| of(p).nullable()), others)
             }
             Node::Inter(parts) => Flags::new(
