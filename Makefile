@@ -77,6 +77,10 @@ test-python: dev ## Run the Python tests; PYTEST_FLAGS= for options
 test-vllm: ## Run the tests against vLLM, in an environment of its own
 	@VENV=.venv-vllm PYTHON=$(PYTHON) .ci/test-vllm $(PYTEST_FLAGS)
 
+.PHONY: test-litellm
+test-litellm: dev ## Run the tests against LiteLLM, which asks for an older openai, in an environment of its own
+	@VENV=.venv-litellm UV=$(abspath $(BIN))/uv PYTHON=$(abspath $(BIN))/python .ci/test-litellm $(PYTEST_FLAGS)
+
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 .PHONY: fmt lint lint-rust lint-python
@@ -120,4 +124,4 @@ fuzz: ## Run each fuzz target for FUZZ_SECONDS=60
 
 .PHONY: clean
 clean: ## Remove the environments and what was built
-	@rm -rf $(VENV) .venv-vllm target rust/fuzz/target dist python/fairlead/_core*.so python/fairlead/_core*.pyd
+	@rm -rf $(VENV) .venv-litellm .venv-vllm target rust/fuzz/target dist python/fairlead/_core*.so python/fairlead/_core*.pyd

@@ -1,11 +1,13 @@
 """A server on loopback that speaks OpenAI's protocol and misbehaves as it is told to.
 
-The model's name in a request chooses the behaviour: "ok", "limited", "cut" and so on.
+The model's name in a request chooses the behaviour: "ok", "limited", "cut" and so on. Azure's paths name the model
+themselves, and are only answered with an API version and credentials.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -13,7 +15,9 @@ import time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+_AZURE = re.compile(r"/openai/deployments/(?P<name>[^/]+)/chat/completions")
 USAGE = {
     "prompt_tokens": 11,
     "completion_tokens": 3,
@@ -28,6 +32,7 @@ FAILURES: dict[str, list[tuple[int, dict[str, str]]]] = {
     "limited-always": [(429, {"retry-after": "0"})] * 99,
     "limited-long": [(429, {"retry-after": "3600"})] * 99,
     "broken": [(500, {})],
+    "down": [(500, {})] * 99,
     "busy": [(503, {}), (408, {})],
     "refuses": [(400, {"x-request-id": "req-7"})] * 99,
     "locked": [(401, {})] * 99,
@@ -89,6 +94,16 @@ class Loopback:
                 loop.paths.append(self.path)
                 loop.headers.append({name.lower(): value for name, value in self.headers.items()})
                 loop.times.append(time.monotonic())
+                route = urlsplit(self.path)
+                deployed = _AZURE.fullmatch(route.path)
+                if deployed is not None:
+                    body["model"] = deployed["name"]
+                elif route.path not in ("/v1/chat/completions", "/v1/responses"):
+                    self._json(404, {"error": {"message": f"no such path: {route.path}"}})
+                    return
+                if deployed and not self._is_azure(parse_qs(route.query)):
+                    self._json(401, {"error": {"message": "Access denied", "code": "401"}})
+                    return
                 mode = (body.get("model") or "ok").rpartition("/")[2]
                 number = loop.counts[mode] = loop.counts.get(mode, 0) + 1
                 failures = FAILURES.get(mode, [])
@@ -101,6 +116,10 @@ class Loopback:
                     self._stream(mode, body)
                 else:
                     self._json(200, self._completion(mode))
+
+            def _is_azure(self, query: dict[str, list[str]]) -> bool:
+                bearer = self.headers.get("authorization", "").startswith("Bearer ")
+                return "api-version" in query and (bearer or bool(self.headers.get("api-key")))
 
             def _fail(self, status: int, headers: dict[str, str]) -> None:
                 if headers.get("retry-after") == "date":

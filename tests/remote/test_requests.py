@@ -65,8 +65,17 @@ def test_closing_a_stream_closes_the_connection(model_of, server):
     next(stream)
     stream.close()
     assert next(stream, None) is None
-    if model_of.kind not in ("litellm", "router"):  # litellm's streams have no close()
-        assert server.gone.wait(5)
+    assert server.gone.wait(5)
+
+
+def test_leaving_an_async_stream_closes_the_connection(model_of, server):
+    async def run() -> None:
+        stream = model_of("endless").agenerate_stream(ASK)
+        await anext(stream)
+        await stream.aclose()
+        assert await asyncio.to_thread(server.gone.wait, 5)
+
+    asyncio.run(run())
 
 
 def test_async(model_of, server):

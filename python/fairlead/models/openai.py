@@ -97,11 +97,11 @@ class OpenAIModel(ChatModel):
     def _make_client(self, name: str) -> Any:
         openai = require("openai", extra="openai", feature=type(self).__name__)
         require("tenacity", extra="openai", feature=type(self).__name__)
-        with self._typed_client_errors(openai):
+        try:
             return getattr(openai, name)(**self._client_arguments())
-
-    def _typed_client_errors(self, openai: Any) -> Any:
-        return _Misconfigured(openai.OpenAIError)
+        except (openai.OpenAIError, ValueError) as error:
+            # Missing credentials and the like.
+            raise ConfigurationError(str(error)) from None
 
     def _prepare_call(self, messages: Any, **kwargs: Any) -> ApiCall:
         call = super()._prepare_call(messages, **kwargs)
@@ -139,17 +139,3 @@ class OpenAIModel(ChatModel):
 
 
 OpenAIServerModel = OpenAIModel
-
-
-class _Misconfigured:
-    """Missing credentials and the like, as our error."""
-
-    def __init__(self, kind: type[BaseException]) -> None:
-        self._kind = kind
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if isinstance(error, self._kind):
-            raise ConfigurationError(str(error)) from None
