@@ -506,7 +506,7 @@ impl GrammarMatcher {
             }
             let flags = store.flags(top.frame);
             if flags.starts_calls() {
-                store.frame(top.frame).moves.edges.iter().for_each(|e| mark(e.lo, e.hi));
+                store.moves(top.frame).edges.iter().for_each(|e| mark(e.lo, e.hi));
             } else {
                 store.row(top.frame).edges.iter().for_each(|e| mark(e.lo, e.hi));
             }
@@ -582,6 +582,7 @@ impl GrammarMatcher {
     /// keys seen; only tokens that may complete one of them are looked at again, exactly.
     fn clear_repeated_keys(&mut self, space: &Space, parts: &Parts, row: &mut [u32]) {
         let mut suspects: Vec<u32> = Vec::new();
+        let trie = &space.vocab.trie;
         for part in parts {
             let entry = space.entry(part.entry);
             if entry.events.is_empty() || (part.extra == 0 && !entry.events.iter().any(|e| e.again)) {
@@ -590,11 +591,21 @@ impl GrammarMatcher {
             let begun = self.key_begun();
             let keys: SmallVec<[&[u8]; 16]> = Seen::keys(&self.seen, part.extra).collect();
             for events in &entry.events {
-                let trie = &space.vocab.trie;
-                events.repeats(&keys, begun.as_deref(), |node| suspects.extend_from_slice(trie.all_tokens(node)));
+                events.repeats(&keys, begun.as_deref(), |node| suspects.push(node));
             }
         }
-        self.clear_refused(&suspects, row);
+        for node in suspects {
+            let tokens = trie.all_tokens(node);
+            if !tokens.iter().any(|&t| row[t as usize / 32] >> (t % 32) & 1 == 1) {
+                continue;
+            }
+            // Mostly all of them are refused, for the same reason.
+            if self.longest_prefix(&trie.path(node)) < trie.path(node).len() {
+                crate::mask::clear_bits(row, tokens);
+            } else {
+                self.clear_refused(tokens, row);
+            }
+        }
     }
 
     /// Takes out those of some tokens that are refused after all.

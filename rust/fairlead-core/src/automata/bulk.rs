@@ -15,6 +15,15 @@ pub(crate) struct Bulk {
     pub(crate) chars: u32,
 }
 
+/// The rest of a JSON string whose length is free too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FreeText {
+    /// Of any text.
+    Any,
+    /// Of any text but the rests of some literals.
+    But(Slice),
+}
+
 const ALL_ASCII: u128 = u128::MAX;
 /// What JSON lets stand for itself inside a string.
 const PLAIN: u128 = !0xFFFF_FFFF & !(1 << b'"') & !(1 << b'\\');
@@ -60,6 +69,17 @@ impl Store {
                 [a, b] if a == self.any || b == self.any => self.free_but(if a == self.any { b } else { a }),
                 _ => None,
             },
+            _ => None,
+        }
+    }
+
+    /// Whether an expression is the rest of a JSON string of any text, or of any but some.
+    pub(crate) fn as_free_text(&self, e: ExprId) -> Option<FreeText> {
+        match self.node(e) {
+            _ if e == self.free_text => Some(FreeText::Any),
+            Node::Text(state) if state.spelling == Spelling::Raw && state.lo == 0 && state.hi == UNBOUNDED => {
+                self.free_but(state.content).map(FreeText::But)
+            }
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Arrays: the first items one by one, the others alike.
 
-use super::expr::{ExprId, Node, RuleId, UNBOUNDED, one_less};
+use super::expr::{ExprId, Flags, Node, RuleId, UNBOUNDED, one_less};
 use super::members::Layout;
 use super::store::{EMPTY, Store};
 
@@ -46,6 +46,11 @@ impl Store {
         let at = at.min(spec.prefix.len() as u32);
         let spec = self.intern_elements(spec);
         self.intern(Node::Elements(ElementsState { spec, at, first, lo, hi: hi.min(possible) }))
+    }
+
+    /// Whether a rule may begin right at this state, as a flag.
+    pub(super) fn elements_start(&self, state: &ElementsState) -> u8 {
+        if state.first { Flags::STARTS } else { self.goes_on_with(&self.elements_spec(state.spec).layout) }
     }
 
     /// One step of an [`ElementsState`]: closes, or writes a separator, an item and goes on.

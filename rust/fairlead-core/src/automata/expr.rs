@@ -151,9 +151,11 @@ pub(crate) struct Slot {
     pub(crate) flags: Flags,
     /// Whether anything can still be completed: 0 not known, 1 yes, 2 no. Only `BOOLEAN` expressions need it.
     pub(crate) alive: std::sync::atomic::AtomicU8,
+    /// Whether a byte has been written from here before.
+    pub(crate) stepped: std::sync::atomic::AtomicBool,
     /// What members and elements unfold to.
     pub(crate) unfolded: OnceLock<ExprId>,
-    pub(crate) row: OnceLock<Box<Row>>,
+    pub(crate) row: OnceLock<Row>,
     pub(crate) frame: OnceLock<Box<super::frame::Frame>>,
 }
 
@@ -178,6 +180,16 @@ impl Table {
             }
         }
         out
+    }
+
+    /// The literals of a slice that go on with a byte; none of them ends at its depth.
+    pub(crate) fn branch(&self, slice: Slice, b: u8) -> Option<Slice> {
+        let literals = &self.entries[slice.lo as usize..slice.hi as usize];
+        let depth = slice.depth as usize;
+        let next = |(text, _): &(Box<[u8]>, ExprId)| text.get(depth).copied();
+        let lo = slice.lo + literals.partition_point(|literal| next(literal) < Some(b)) as u32;
+        let hi = slice.lo + literals.partition_point(|literal| next(literal) <= Some(b)) as u32;
+        (lo < hi).then_some(Slice { lo, hi, depth: slice.depth + 1, ..slice })
     }
 
     /// The literal of a slice that ends at its depth, if there is one.

@@ -33,13 +33,35 @@ pub(crate) struct Move {
 /// What is known of an expression as a frame.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    pub(crate) moves: ByteMap<Target>,
-    pub(crate) nullable: bool,
+    moves: OnceLock<ByteMap<Target>>,
     /// The expression whose masks are shared by all that differ in far-away counters only.
     pub(crate) shared_by: ExprId,
     /// The mask at the start of a token, by its index; kept here for the layer above.
     pub(crate) mask: OnceLock<u32>,
     pub(crate) bulk: OnceLock<Option<Bulk>>,
+    /// The same where it is returned to inside a token, for the first few places.
+    pub(crate) masks: FirstFew,
+}
+
+/// A few pairs of key and value, written once each: what most frames need, and near them in memory.
+#[derive(Debug, Default)]
+pub(crate) struct FirstFew([OnceLock<(u32, u32)>; 3]);
+
+impl FirstFew {
+    /// The value of a key.
+    pub(crate) fn get(&self, key: u32) -> Option<u32> {
+        self.0.iter().map_while(OnceLock::get).find(|pair| pair.0 == key).map(|pair| pair.1)
+    }
+
+    /// Whether there is no room for more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0[self.0.len() - 1].get().is_some()
+    }
+
+    /// Adds a pair; `false` if there is no room.
+    pub(crate) fn insert(&self, key: u32, value: u32) -> bool {
+        self.0.iter().any(|place| place.get_or_init(|| (key, value)).0 == key)
+    }
 }
 
 /// Rules with what remains after each.
@@ -54,15 +76,23 @@ impl Store {
     /// An expression as a frame.
     pub(crate) fn frame(&self, e: ExprId) -> &Frame {
         self.slot(e).frame.get_or_init(|| {
-            let moves = self.moves_of(e);
-            self.charge(size_of::<Frame>() + moves.edges.len() * size_of::<Edge<Target>>());
+            self.charge(size_of::<Frame>());
             Box::new(Frame {
-                moves,
-                nullable: self.nullable(e),
+                moves: OnceLock::new(),
                 shared_by: self.clamp(e),
                 mask: OnceLock::new(),
                 bulk: OnceLock::new(),
+                masks: FirstFew::default(),
             })
+        })
+    }
+
+    /// Where each byte leads a frame, through the rules that it may call.
+    pub(crate) fn moves(&self, e: ExprId) -> &ByteMap<Target> {
+        self.frame(e).moves.get_or_init(|| {
+            let moves = self.moves_of(e);
+            self.charge(moves.edges.len() * size_of::<Edge<Target>>());
+            moves
         })
     }
 

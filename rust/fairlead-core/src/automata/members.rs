@@ -1,6 +1,6 @@
 //! Objects: declared members in the schema's order or in any, undeclared ones by the text of their keys.
 
-use super::expr::{ExprId, Node, RuleId, UNBOUNDED, one_less};
+use super::expr::{ExprId, Flags, Node, RuleId, UNBOUNDED, one_less};
 use super::store::{EMPTY, Store};
 
 /// What may stand around punctuation; each is an expression that may be empty.
@@ -184,6 +184,22 @@ impl Store {
         self.concat(self.byte(b'{'), self.intern(Node::Members(state)))
     }
 
+    /// Whether a rule may begin right at this state, as a flag.
+    pub(super) fn members_start(&self, state: &MembersState) -> u8 {
+        let spec = self.members_spec(state.spec);
+        if !state.first {
+            return Flags::STARTS;
+        }
+        let key = !spec.undeclared.is_empty() || spec.declared.iter().any(|d| d.spellings.is_some());
+        let space = self.flags(spec.layout.empty).starts() | self.flags(spec.layout.open).starts();
+        if key { Flags::STARTS } else { space }
+    }
+
+    /// The same for what follows an item: a closing bracket or a comma.
+    pub(super) fn goes_on_with(&self, layout: &Layout) -> u8 {
+        self.flags(layout.close).starts() | self.flags(layout.before_comma).starts()
+    }
+
     /// Whether the members still open can fulfil what is owed, within the number of members that may follow.
     fn can_fulfil(&self, state: &MembersState) -> bool {
         if state.owed == 0 {
@@ -273,7 +289,9 @@ impl Store {
         let closed = if state.lo == 0 && required == 0 && state.owed == 0 { self.byte(b'}') } else { EMPTY };
         let mut more = self.union(keys);
         if !state.first {
-            more = self.sequence(&[self.byte(b','), layout.after_comma, more]);
+            // A call of its own, so that its masks are the same whatever keys follow.
+            let comma = self.call_of(self.concat(self.byte(b','), layout.after_comma));
+            more = self.concat(comma, more);
         }
         self.close_or_go_on(&layout, state.first, closed, more)
     }
@@ -306,7 +324,9 @@ impl Store {
         let layout = self.members_spec(rest.spec).layout;
         let rest = self.intern(Node::Members(rest.clone()));
         let value = self.spaced(layout.after_colon, rule);
-        self.sequence(&[layout.before_colon, self.byte(b':'), value, rest])
+        // A call of its own too: its masks are the same after any key whose values are these.
+        let after_key = self.call_of(self.sequence(&[layout.before_colon, self.byte(b':'), value]));
+        self.concat(after_key, rest)
     }
 
     /// Whitespace and a value as one call, so that its masks are the same wherever it stands.

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::expr::{ExprId, Node, UNBOUNDED, one_less};
+use super::bulk::FreeText;
+use super::expr::{ExprId, Node, Slice, UNBOUNDED, one_less};
 use super::store::{EMPTY, EPS, Store};
 
 /// Bytes from `lo` to `hi` lead to `to`.
@@ -92,9 +93,37 @@ impl Store {
     pub(crate) fn row(&self, e: ExprId) -> &Row {
         self.slot(e).row.get_or_init(|| {
             let row = ByteMap::new(self.derive(e));
-            self.charge(48 + row.edges.len() * size_of::<Edge<ExprId>>());
-            Box::new(row)
+            self.charge(16 + row.edges.len() * size_of::<Edge<ExprId>>());
+            row
         })
+    }
+
+    /// Where one byte leads, for one text that is written rather than for all tokens: tables of literals are looked up
+    /// for that byte alone the first time, since most of their states are passed once.
+    pub(crate) fn after(&self, e: ExprId, b: u8) -> Option<ExprId> {
+        let slot = self.slot(e);
+        let row = slot.row.get().or_else(|| slot.stepped.swap(true, Ordering::Relaxed).then(|| self.row(e)));
+        if let Some(row) = row {
+            return row.get(b);
+        }
+        let branch = |slice: Slice| self.table(slice.table).branch(slice, b);
+        let to = match &slot.node {
+            Node::Switch(slice) if self.table(slice.table).ended(*slice).is_none() => self.slice(branch(*slice)?),
+            Node::Ranked(slice, from, to) => self.ranked(branch(*slice)?, *from, *to),
+            Node::Text(state) => match self.as_free_text(e) {
+                Some(FreeText::But(slice))
+                    if (0x20..0x80).contains(&b) && b != b'"' && b != b'\\' && self.writes_all() =>
+                {
+                    match branch(slice) {
+                        Some(part) => self.all_but(part, state),
+                        None => self.free_text,
+                    }
+                }
+                _ => return self.row(e).get(b),
+            },
+            _ => return self.row(e).get(b),
+        };
+        (to != EMPTY).then_some(to)
     }
 
     /// The derivative of an expression by one byte.

@@ -157,16 +157,15 @@ impl Stack {
         if let [top] = tops {
             let flags = store.flags(top.frame);
             if !flags.nullable() && !flags.starts_calls() {
-                let next = store.row(top.frame).get(b).filter(|&to| !flags.boolean() || store.alive(to));
+                let next = store.after(top.frame, b).filter(|&to| !flags.boolean() || store.alive(to));
                 match next {
                     None => return Tops::new(),
                     Some(EPS) => {}
                     Some(next) => return smallvec![Top { frame: next, ..*top }],
                 }
             }
-            let frame = store.frame(top.frame);
-            if !frame.nullable
-                && let Some(Target::Replace(next)) = frame.moves.get(b)
+            if !flags.nullable()
+                && let Some(Target::Replace(next)) = store.moves(top.frame).get(b)
                 && next != EPS
             {
                 return smallvec![Top { frame: next, ..*top }];
@@ -184,9 +183,9 @@ impl Stack {
     fn step_one(&mut self, store: &Store, top: Top, b: u8, keys: &mut dyn Keys, out: &mut Tops) {
         let flags = store.flags(top.frame);
         let target = if flags.starts_calls() {
-            store.frame(top.frame).moves.get(b)
+            store.moves(top.frame).get(b)
         } else {
-            let next = store.row(top.frame).get(b);
+            let next = store.after(top.frame, b);
             next.filter(|&to| !flags.boolean() || store.alive(to)).map(Target::Replace)
         };
         match target {

@@ -4,7 +4,7 @@
 //! matchers keep theirs through an `Arc`, new ones begin in a fresh one, with identical results.
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use foldhash::fast::FixedState;
@@ -18,6 +18,7 @@ use super::elements::ElementsSpec;
 use super::expr::{ExprId, Flags, Node, RuleId, Slice, Slot, Table, TableId, UNBOUNDED};
 use super::members::MembersSpec;
 use super::number::NumberSpec;
+use super::text::{Spelling, TextState};
 
 const SHARDS: usize = 16;
 
@@ -25,7 +26,8 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 struct Interner<T> {
     values: boxcar::Vec<T>,
-    shards: [Mutex<HashTable<(u64, u32)>>; SHARDS],
+    /// Half of each hash, and the index of the value.
+    shards: [Mutex<HashTable<(u32, u32)>>; SHARDS],
 }
 
 impl<T> Interner<T> {
@@ -36,12 +38,15 @@ impl<T> Interner<T> {
     fn intern<K: Hash>(&self, key: K, equals: impl Fn(&T, &K) -> bool, make: impl FnOnce(K) -> T) -> u32 {
         let hash = FixedState::default().hash_one(&key);
         let mut shard = self.shards[(hash >> 60) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |&(h, i): &(u64, u32)| h == hash && equals(&self.values[i as usize], &key);
-        if let Some(&(_, i)) = shard.find(hash, same) {
+        // The upper half has chosen the shard; the table takes its bits from both ends.
+        let short = hash as u32;
+        let spread = |short: u32| u64::from(short) << 32 | u64::from(short);
+        let same = |&(h, i): &(u32, u32)| h == short && equals(&self.values[i as usize], &key);
+        if let Some(&(_, i)) = shard.find(spread(short), same) {
             return i;
         }
         let index = self.values.push(make(key)) as u32;
-        shard.insert_unique(hash, (hash, index), |&(h, _)| h);
+        shard.insert_unique(spread(short), (short, index), |&(h, _)| spread(h));
         index
     }
 }
@@ -79,6 +84,8 @@ pub struct Store {
     pub(crate) any: ExprId,
     pub(crate) all: ExprId,
     pub(crate) scalar: ExprId,
+    /// The rest of a JSON string of any text.
+    pub(crate) free_text: ExprId,
 }
 
 /// Dead: no text at all.
@@ -117,6 +124,7 @@ impl Store {
             any: EMPTY,
             all: EMPTY,
             scalar: EMPTY,
+            free_text: EMPTY,
         };
         assert_eq!(store.intern(Node::Empty), EMPTY);
         assert_eq!(store.intern(Node::Eps), EPS);
@@ -124,6 +132,8 @@ impl Store {
         store.all = store.intern(Node::Not(EMPTY));
         store.scalar = store.char_class(&[('\0', char::MAX)]);
         store.any = store.repeat(store.scalar, 0, UNBOUNDED);
+        let any_text = TextState { content: store.any, lo: 0, hi: UNBOUNDED, spelling: Spelling::Raw };
+        store.free_text = store.intern(Node::Text(any_text));
         store
     }
 
@@ -177,6 +187,7 @@ impl Store {
                 flags: self.flags_of(&node),
                 node,
                 alive: AtomicU8::new(0),
+                stepped: AtomicBool::new(false),
                 unfolded: OnceLock::new(),
                 row: OnceLock::new(),
                 frame: OnceLock::new(),
@@ -211,13 +222,11 @@ impl Store {
             }
             // Only members have tables with ranks, and their tails all call.
             Node::Ranked(..) => Flags::new(false, Flags::CALLS),
-            Node::Call(_)
-            | Node::Members(_)
-            | Node::Value(..)
-            | Node::Elements(_)
-            | Node::Counted(_)
-            | Node::Distinct(_)
-            | Node::KeyMark => Flags::new(false, Flags::CALLS | Flags::STARTS),
+            Node::Members(state) => Flags::new(false, Flags::CALLS | self.members_start(state)),
+            Node::Elements(state) => Flags::new(false, Flags::CALLS | self.elements_start(state)),
+            Node::Call(_) | Node::Value(..) | Node::Counted(_) | Node::Distinct(_) | Node::KeyMark => {
+                Flags::new(false, Flags::CALLS | Flags::STARTS)
+            }
             Node::Switch(slice) => {
                 let table = self.table(slice.table);
                 let tails = &table.entries[slice.lo as usize..slice.hi as usize];

@@ -168,10 +168,9 @@ impl Store {
             return None;
         }
         let spelled = |content, spelling| self.intern(Node::Text(TextState { content, spelling, ..*state }));
-        let but = |part: Slice| spelled(self.inter([self.any, self.intern(Node::Except(part))]), Spelling::Raw);
         let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
         let branches = branches.into_iter().filter(|&(b, _)| plain(b));
-        let branches: Vec<_> = branches.map(|(b, part)| Edge { lo: b, hi: b, to: but(part) }).collect();
+        let branches: Vec<_> = branches.map(|(b, part)| Edge { lo: b, hi: b, to: self.all_but(part, state) }).collect();
         let mut out = Vec::with_capacity(branches.len() * 2 + 8);
         let ended = self.table(slice.table).ended(slice).is_some();
         overlay(&[&self.row(spelled(self.any, Spelling::Raw)).edges, &branches], |lo, hi, found| {
@@ -183,6 +182,12 @@ impl Store {
             }
         });
         Some(out)
+    }
+
+    /// A string of any text but the rest of some literals.
+    pub(super) fn all_but(&self, part: Slice, state: &TextState) -> ExprId {
+        let content = self.inter([self.any, self.intern(Node::Except(part))]);
+        self.intern(Node::Text(TextState { content, spelling: Spelling::Raw, ..*state }))
     }
 
     fn derive_raw(&self, state: &TextState) -> Vec<Edge<ExprId>> {

@@ -5,12 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::events::KeyEvents;
-
-/// The id of an interned set of exits.
-pub(crate) type ExitsId = u32;
-
-/// The exits of a mask that no frame can be left in.
-pub(crate) const NO_EXITS: ExitsId = 0;
+use super::exits::ExitsId;
 
 /// The tokens that a frame allows, reached from a set of trie nodes, and where the frame can be left inside a token.
 #[derive(Debug)]

@@ -4,10 +4,13 @@ pub mod apply;
 mod classes;
 mod entry;
 mod events;
+mod exits;
+mod frame_walk;
 mod longer;
 mod space;
 mod text;
 mod walk;
 
+pub(crate) use entry::clear_bits;
 pub(crate) use events::{decoded, opening_quote};
 pub(crate) use space::{Parts, Shared, Space};

@@ -12,21 +12,17 @@ use hashbrown::HashSet;
 use smallvec::SmallVec;
 
 use super::classes::{Chain, ChainSteps};
-use super::entry::{ExitsId, MaskEntry, NO_EXITS, clear_bits, set_bits};
-use super::events::{KeyEvent, KeyEvents};
+use super::entry::{MaskEntry, clear_bits, set_bits};
+use super::events::{KeyEvent, KeyEvents, decoded};
+use super::exits::{AT_ROOT, Closed, ExitSets, ExitsId, NO_EXITS, Tails};
+use super::frame_walk::{FrameWalk, OwnBytes, Part as Inside, leading};
 use super::text::TextMasks;
-use super::walk::{Calls, Found, walk, walk_on};
-use crate::automata::{EMPTY, EPS, ExprId, Node, Slice, Spelling, Stack, Store, Top, UNBOUNDED};
+use super::walk::{Found, walk};
+use crate::automata::{EMPTY, EPS, ExprId, FreeText, Node, Spelling, Stack, Store, Top, UNBOUNDED};
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
 /// More tokens than this are kept as a bitmask of their own.
 const DENSE: usize = 1500;
-/// Nodes below a set of exits up to which its tails are merged into a trie of their own.
-const MERGED: usize = 1 << 16;
-
-/// The start of a token as a set of exits.
-const AT_ROOT: ExitsId = 1;
-
 /// A mask being put together.
 #[derive(Default)]
 struct Mask {
@@ -40,8 +36,8 @@ struct Mask {
 }
 
 impl Mask {
-    /// Adds an entry's tokens, and its events: all of them, or those whose token has completed a key before.
-    fn add(&mut self, entry: &MaskEntry, words: usize, all_events: bool) {
+    /// Adds an entry's tokens, and its events.
+    fn add(&mut self, entry: &MaskEntry, words: usize, of: Events) {
         match (&self.base, &entry.base) {
             (_, None) => {}
             (None, Some(base)) => {
@@ -59,12 +55,15 @@ impl Mask {
         }
         self.tokens.extend_from_slice(&entry.tokens);
         for shared in &entry.events {
-            if all_events {
-                if !self.shared_events.iter().any(|e| Arc::ptr_eq(e, shared)) {
+            match of {
+                Events::Own if !self.shared_events.iter().any(|e| Arc::ptr_eq(e, shared)) => {
                     self.shared_events.push(Arc::clone(shared));
                 }
-            } else if shared.again {
-                self.events.extend(shared.list.iter().filter(|e| e.again).cloned());
+                Events::OwnAgain => {
+                    self.events.extend(shared.list.iter().map(|e| KeyEvent { again: true, ..e.clone() }));
+                }
+                Events::Inner if shared.again => self.events.extend(shared.list.iter().filter(|e| e.again).cloned()),
+                _ => {}
             }
         }
     }
@@ -75,15 +74,15 @@ impl Mask {
     }
 }
 
-#[derive(Debug)]
-struct Exits {
-    nodes: Box<[u32]>,
-    /// Another set of which this one lacks a few nodes: its masks are the other's without the tokens below those.
-    lacking: Option<(ExitsId, Box<[u32]>)>,
-    /// The merged trie of what follows; a single node needs none.
-    tails: OnceLock<Option<Trie>>,
-    /// The events of keys that are completed at these nodes.
-    events: OnceLock<Arc<KeyEvents>>,
+/// Whose keys the events of an entry are about, for the mask that it is added to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Events {
+    /// Those of the same object.
+    Own,
+    /// The same, after the token has completed one of its keys.
+    OwnAgain,
+    /// Those of an object that begins in the token: only those count whose token has completed a key of it before.
+    Inner,
 }
 
 /// One epoch of sharing.
@@ -93,9 +92,9 @@ pub(crate) struct Space {
     pub(crate) store: Store,
     text: Arc<OnceLock<TextMasks>>,
     entries: boxcar::Vec<MaskEntry>,
-    after: papaya::HashMap<(ExitsId, ExprId, bool), u32, foldhash::quality::FixedState>,
-    exits: boxcar::Vec<Exits>,
-    exits_of: papaya::HashMap<Box<[u32]>, ExitsId, foldhash::quality::FixedState>,
+    /// The masks of frames that are returned to, or entered, at exits, where there are more than a frame keeps.
+    after: papaya::HashMap<(u32, ExprId), u32, foldhash::quality::FixedState>,
+    exits: ExitSets,
     /// The exits of a free string.
     free_exits: OnceLock<ExitsId>,
     chains: ChainSteps,
@@ -115,21 +114,17 @@ pub(crate) type Parts = SmallVec<[Part; 6]>;
 
 impl Space {
     pub(crate) fn new(vocab: Arc<Vocabulary>, text: Arc<OnceLock<TextMasks>>, uncached: bool) -> Self {
-        let space = Self {
+        Self {
             store: Store::over(vocab.longest() as u32, vocab.alphabet.clone()),
-            vocab,
             text,
             entries: boxcar::Vec::new(),
             after: papaya::HashMap::with_hasher(foldhash::quality::FixedState::default()),
-            exits: boxcar::Vec::new(),
-            exits_of: papaya::HashMap::with_hasher(foldhash::quality::FixedState::default()),
+            exits: ExitSets::new(&vocab.trie),
             free_exits: OnceLock::new(),
             chains: ChainSteps::default(),
             uncached,
-        };
-        space.exits_id(Vec::new());
-        space.exits_id(vec![ROOT]);
-        space
+            vocab,
+        }
     }
 
     pub(crate) fn text(&self) -> &TextMasks {
@@ -141,29 +136,21 @@ impl Space {
     }
 
     fn exits_id(&self, nodes: Vec<u32>) -> ExitsId {
-        self.exits_lacking(nodes, || None)
+        self.exits.id(nodes, |bytes| self.store.charge(bytes))
     }
 
-    fn exits_lacking(&self, nodes: Vec<u32>, lacking: impl Fn() -> Option<(ExitsId, Box<[u32]>)>) -> ExitsId {
-        let nodes: Box<[u32]> = nodes.into();
-        let map = self.exits_of.pin();
-        if let Some(&id) = map.get(&nodes) {
-            return id;
-        }
-        self.store.charge(64 + nodes.len() * 8);
-        *map.get_or_insert_with(nodes.clone(), || {
-            self.exits.push(Exits {
-                nodes: nodes.clone(),
-                lacking: lacking(),
-                tails: OnceLock::new(),
-                events: OnceLock::new(),
-            }) as ExitsId
-        })
+    /// The entry of a string or regular expression.
+    fn keep(&self, found: OwnBytes, base: Option<Arc<[u32]>>) -> u32 {
+        let OwnBytes { tokens, exits, parts } = found;
+        debug_assert!(parts.is_empty(), "what is regular calls no rule");
+        self.store_mask(Mask { base, tokens, exits, ..Mask::default() })
     }
 
-    fn keep(&self, found: Found, base: Option<Arc<[u32]>>) -> u32 {
-        let Found { tokens, exits, events } = found;
-        self.store_mask(Mask { base, tokens, exits, events, ..Mask::default() })
+    /// What a frame finds by its own bytes in a trie, from its root on.
+    fn walk_own(&self, trie: &Trie, frame: ExprId) -> OwnBytes {
+        let mut walk = FrameWalk::regular(&self.store, trie);
+        walk.visit(ROOT, frame);
+        walk.finish()
     }
 
     fn store_mask(&self, mask: Mask) -> u32 {
@@ -184,20 +171,18 @@ impl Space {
             as u32
     }
 
-    /// The entry of a free string, any text but the rest of some literals: the one entry of all free strings, less
-    /// what would complete one of those.
-    fn keep_free_text(&self, excluded: Option<Slice>) -> u32 {
+    /// The entry of a free string at the start of a token: the one entry of all of them, less what would complete some
+    /// texts that are excluded, at the nodes that are `gone`.
+    fn keep_free_text(&self, gone: &[u32]) -> u32 {
         let text = self.text();
         let main = &self.vocab.trie;
-        let gone = excluded.map_or_else(Vec::new, |slice| text.closed_by(main, &self.store.entries_of(slice)));
         let all = text.exits();
         let exits = *self.free_exits.get_or_init(|| self.exits_id(all.to_vec()));
         let (exits, removed) = if gone.is_empty() {
             (exits, Vec::new())
         } else {
-            let left = all.iter().filter(|n| !gone.contains(n)).copied().collect();
             let removed = gone.iter().flat_map(|&n| main.own_tokens(n)).copied().collect();
-            (self.exits_lacking(left, || Some((exits, gone.clone().into()))), removed)
+            (self.exits.without(exits, gone, |bytes| self.store.charge(bytes)), removed)
         };
         self.store.charge(size_of::<MaskEntry>() + removed.len() * 4);
         self.entries.push(MaskEntry {
@@ -209,14 +194,51 @@ impl Space {
         }) as u32
     }
 
+    /// The nodes, ascending, at which a free string that goes on at some exits is one of some sorted texts.
+    fn closed_by(&self, exits: ExitsId, all: u32, texts: &[&[u8]]) -> Vec<u32> {
+        let main = &self.vocab.trie;
+        if exits == AT_ROOT {
+            return self.text().closed_by(main, texts);
+        }
+        let mut closed = Vec::new();
+        for &start in self.exits.nodes(exits) {
+            for text in texts {
+                let node = text.iter().try_fold(start, |node, &b| main.child(node, b));
+                closed.extend(node.and_then(|node| main.child(node, b'"')));
+            }
+        }
+        closed.extend(
+            self.escaped(exits, all).iter().filter(|(text, _)| texts.binary_search(&&**text).is_ok()).map(|e| e.1),
+        );
+        closed.sort_unstable();
+        closed.dedup();
+        closed
+    }
+
+    /// What a free string that goes on at some exits is where it ends with escapes in it.
+    fn escaped(&self, exits: ExitsId, all: u32) -> &[Closed] {
+        let main = &self.vocab.trie;
+        self.exits.escaped(exits, || {
+            let mut out = Vec::new();
+            for &end in self.exits.nodes(self.entry(all).exits) {
+                let path = main.path(end);
+                for &start in self.exits.nodes(exits).iter().filter(|&&start| start <= end && end < main.end(start)) {
+                    let raw = &path[main.path(start).len()..path.len() - 1];
+                    if raw.contains(&b'\\') {
+                        out.push((decoded(raw), end));
+                    }
+                }
+            }
+            out.into()
+        })
+    }
+
     /// An entry without what lies below some nodes.
     fn keep_less(&self, of: u32, gone: &[u32]) -> u32 {
         let (main, all) = (&self.vocab.trie, self.entry(of));
-        let mut tokens: Vec<u32> = gone.iter().flat_map(|&n| main.all_tokens(n)).copied().collect();
-        tokens.sort_unstable();
         let below = |node: u32| gone.iter().any(|&n| n <= node && node < main.end(n));
-        let left = all.tokens.iter().filter(|t| tokens.binary_search(t).is_err()).copied().collect();
-        let exits = self.exits[all.exits as usize].nodes.iter().filter(|&&n| !below(n)).copied().collect();
+        let left = all.tokens.iter().filter(|&&token| !gone.iter().any(|&n| main.holds(n, token))).copied().collect();
+        let exits = self.exits.nodes(all.exits).iter().filter(|&&n| !below(n)).copied().collect();
         // Events at nodes that are gone do nothing: their tokens are not in the mask.
         let shared_events = all.events.clone();
         let base = all.base.clone();
@@ -224,7 +246,9 @@ impl Space {
         if all.base.is_some() {
             // A frame that is returned to has a base only when it has very many tokens.
             let mut row = self.entry(entry).base.as_ref().map_or_else(Vec::new, |b| b.to_vec());
-            clear_bits(&mut row, &tokens);
+            for &node in gone {
+                clear_bits(&mut row, main.all_tokens(node));
+            }
             let MaskEntry { exits, events, .. } = self.entry(entry);
             return self.entries.push(MaskEntry {
                 base: Some(row.into()),
@@ -260,47 +284,60 @@ impl Space {
         if exits == AT_ROOT && !entered {
             return self.first(frame);
         }
-        let map = self.after.pin();
-        if let Some(&entry) = map.get(&(exits, frame, entered)) {
+        let (known, place) = (&self.store.frame(frame).masks, exits << 1 | u32::from(entered));
+        if let Some(entry) = known.get(place) {
             return entry;
         }
-        let entry = match &self.exits[exits as usize].lacking {
+        if known.is_full()
+            && let Some(&entry) = self.after.pin().get(&(place, frame))
+        {
+            return entry;
+        }
+        let entry = match self.exits.lacking(exits) {
             Some((wider, gone)) => self.keep_less(self.next(*wider, frame, entered), gone),
             None => self.work_out(exits, frame, entered),
         };
-        map.insert((exits, frame, entered), entry);
+        if !known.insert(place, entry) {
+            self.after.pin().insert((place, frame), entry);
+        }
         entry
     }
 
     /// Everything by one walk, with nothing remembered: what the other ways are held against.
     fn walked(&self, exits: ExitsId, frame: ExprId) -> u32 {
-        let (main, nodes) = (&self.vocab.trie, &self.exits[exits as usize].nodes);
-        self.keep(walk(&self.store, main, main, nodes, frame, Calls::Followed), None)
+        let Found { tokens, exits, events } = walk(&self.store, &self.vocab.trie, self.exits.nodes(exits), frame);
+        self.store_mask(Mask { tokens, exits, events, ..Mask::default() })
     }
 
     /// An entry, worked out from the frame's own bytes by a walk, and from the entries of the rules that it may call.
     fn work_out(&self, exits: ExitsId, frame: ExprId, entered: bool) -> u32 {
+        match self.store.as_free_text(frame) {
+            Some(FreeText::Any) if exits == AT_ROOT => return self.keep_free_text(&[]),
+            Some(FreeText::But(excluded)) => {
+                let all = self.next(exits, self.store.free_text, false);
+                let gone = self.closed_by(exits, all, &self.store.entries_of(excluded));
+                match gone[..] {
+                    [] => return all,
+                    _ if exits == AT_ROOT => return self.keep_free_text(&gone),
+                    // A text that is excluded from one node on may be free from another.
+                    _ if self.exits.nested(&self.vocab.trie, exits) => {}
+                    _ => return self.keep_less(all, &gone),
+                }
+            }
+            _ => {}
+        }
         if exits == AT_ROOT
             && let Node::Text(state) = self.store.node(frame)
             && state.spelling == Spelling::Raw
         {
             let text = self.text();
-            if state.lo == 0
-                && state.hi == UNBOUNDED
-                && let Some(excluded) = self.store.free_but(state.content)
-            {
-                return self.keep_free_text(Some(excluded));
-            }
-            if state.lo == 0 && state.hi == UNBOUNDED && state.content == self.store.any {
-                return self.keep_free_text(None);
-            }
             if state.content == self.store.any {
                 let (tokens, exits) = text.others(state.lo, state.hi);
-                let found = Found { tokens, exits, events: Vec::new() };
+                let found = OwnBytes { tokens, exits, parts: Vec::new() };
                 return self.keep(found, Some(text.plain(state.hi).clone()));
             }
             if state.hi == UNBOUNDED && self.store.takes_any_prefix(state.content) {
-                let found = walk(&self.store, &self.vocab.trie, &text.rest, &[ROOT], frame, Calls::Left);
+                let found = self.walk_own(&text.rest, frame);
                 return self.keep(found, Some(text.plain(state.hi).clone()));
             }
         }
@@ -310,11 +347,30 @@ impl Space {
             return entry;
         }
         let mut mask = Mask::default();
-        let Found { tokens, exits: left, events } = self.walk_from(exits, frame);
-        (mask.tokens, mask.exits, mask.events) = (tokens, left, events);
-        let inner = self.store.after_mark(frame);
-        if inner != frame {
-            mask.shared_events.push(self.key_events(exits));
+        let marked = self.store.marks_key(frame);
+        let inner = self.store.unfold(self.store.after_mark(frame));
+        // Keys of the same object, which may have been told of one already.
+        let own = if marked { Events::OwnAgain } else { Events::Own };
+        if marked {
+            mask.shared_events.push(self.exits.key_events(&self.vocab.trie, exits));
+        }
+        if let Some((first, rest)) = leading(&self.store, inner) {
+            let left = self.add(&mut mask, exits, first, true, Events::Inner);
+            self.add_rest(&mut mask, left, rest, own);
+            let left = self.add(&mut mask, exits, rest, entered, own);
+            mask.exits.extend_from_slice(self.exits.nodes(left));
+            mask.tidy();
+            return self.store_mask(mask);
+        }
+        let OwnBytes { tokens, exits: left, parts } = self.walk_from(exits, inner);
+        (mask.tokens, mask.exits) = (tokens, left);
+        for Inside { frame, nodes, walked } in parts {
+            let at = self.exits_id(nodes);
+            if let Some(tails) = self.tails(exits) {
+                // What is merged there is merged here.
+                self.exits.set_tails(at, &tails.trie, walked);
+            }
+            self.add_rest(&mut mask, at, frame, own);
         }
         for (rule, rest) in self.store.calls(inner) {
             let body = self.store.body(rule);
@@ -322,42 +378,53 @@ impl Space {
                 continue;
             }
             // Objects inside the rule have seen no key yet; those of `rest` are the frame's own.
-            let entry = self.entry(self.next(exits, body, true));
-            mask.add(entry, self.vocab.words(), false);
-            if rest == EPS {
-                mask.exits.extend_from_slice(&self.exits[entry.exits as usize].nodes);
-            } else if entry.exits != NO_EXITS {
-                let entry = self.entry(self.next(entry.exits, rest, false));
-                mask.add(entry, self.vocab.words(), true);
-                mask.exits.extend_from_slice(&self.exits[entry.exits as usize].nodes);
-            }
+            let left = self.add(&mut mask, exits, body, true, Events::Inner);
+            self.add_rest(&mut mask, left, rest, own);
         }
         if self.store.nullable(inner) && !entered {
-            mask.exits.extend_from_slice(&self.exits[exits as usize].nodes);
+            mask.exits.extend_from_slice(self.exits.nodes(exits));
         }
         mask.tidy();
         self.store_mask(mask)
+    }
+
+    /// Adds the entry of a frame that is returned to, or entered, at a set of nodes to a mask, but for its exits, which
+    /// are returned.
+    fn add(&self, mask: &mut Mask, exits: ExitsId, frame: ExprId, entered: bool, events: Events) -> ExitsId {
+        let entry = self.entry(self.next(exits, frame, entered));
+        mask.add(entry, self.vocab.words(), events);
+        entry.exits
+    }
+
+    /// Adds what goes on at a set of nodes to a mask, and where that may be left.
+    fn add_rest(&self, mask: &mut Mask, exits: ExitsId, rest: ExprId, events: Events) {
+        let left = match rest {
+            _ if exits == NO_EXITS => NO_EXITS,
+            EPS => exits,
+            _ => self.add(mask, exits, rest, false, events),
+        };
+        mask.exits.extend_from_slice(self.exits.nodes(left));
     }
 
     /// The entry of a string whose counts are so far from their bounds that only some long tokens can feel them: that
     /// of the string without bounds, but for those.
     fn far_from_bounds(&self, frame: ExprId) -> Option<u32> {
         let (loose, safe) = self.store.loosened(frame)?;
-        let (text, main) = (self.text(), &self.vocab.trie);
+        let text = self.text();
         let longer = text.levels.within(&self.vocab, safe)?;
         let wide = self.first(loose);
         let entry = self.entry(wide);
-        let found = walk(&self.store, main, &longer.trie, &[ROOT], frame, Calls::Left);
+        let found = self.walk_own(&longer.trie, frame);
         let mut row = entry.base.as_ref().map_or_else(|| vec![0; self.vocab.words()], |base| base.to_vec());
         clear_bits(&mut row, &entry.removed);
         set_bits(&mut row, &entry.tokens);
         let mut mine: Vec<u32> = row.iter().zip(&*longer.short).map(|(word, short)| word & short).collect();
         set_bits(&mut mine, &found.tokens);
-        let nodes = &self.exits[entry.exits as usize].nodes;
+        let nodes = self.exits.nodes(entry.exits);
         let near = nodes.iter().copied().filter(|&n| !longer.is_deep(n));
         let mut exits: Vec<u32> = near.chain(found.exits.iter().copied().filter(|&n| longer.is_deep(n))).collect();
         exits.sort_unstable();
-        if mine == row && *exits == **nodes {
+        if mine == row && *exits == *nodes {
             return Some(wide);
         }
         self.store.charge(mine.len() * 4);
@@ -369,35 +436,32 @@ impl Space {
         let mut chain = Chain::new(&self.store, &self.chains, frame)?;
         let classes = self.text().classes(&self.vocab);
         let (chars, leaving) = chain.leave(classes, &self.vocab.trie)?;
-        let found = walk_on(&self.store, &self.vocab.trie, &leaving);
-        Some(self.keep(found, Some(classes.mask(chain.class, chars, &self.store))))
+        let mut walk = FrameWalk::regular(&self.store, &self.vocab.trie);
+        for (frame, nodes) in &leaving {
+            walk.enter(*frame, nodes);
+        }
+        Some(self.keep(walk.finish(), Some(classes.mask(chain.class, chars, &self.store))))
     }
 
-    /// The events of undeclared keys that are completed at a set of nodes.
-    fn key_events(&self, exits: ExitsId) -> Arc<KeyEvents> {
-        let (set, main) = (&self.exits[exits as usize], &self.vocab.trie);
-        let make = || {
-            let events = set.nodes.iter().map(|&node| KeyEvent::new(&main.path(node), node, false)).collect();
-            Arc::new(KeyEvents::new(events))
-        };
-        Arc::clone(set.events.get_or_init(make))
+    /// What follows a set of exits, merged.
+    fn tails(&self, exits: ExitsId) -> Option<&Tails> {
+        self.exits.tails(&self.vocab.trie, exits, |bytes| self.store.charge(bytes))
     }
 
     /// The tokens that go on with a frame's own bytes.
-    fn walk_from(&self, exits: ExitsId, frame: ExprId) -> Found {
-        let (main, set) = (&self.vocab.trie, &self.exits[exits as usize]);
-        let tails = set.tails.get_or_init(|| {
-            let size: usize = set.nodes.iter().map(|&n| main.below(n)).sum();
-            (set.nodes.len() > 1 && size <= MERGED).then(|| {
-                let tails = main.derive(&set.nodes, |_| true);
-                self.store.charge(tails.len() * 56);
-                tails
-            })
-        });
-        match tails {
-            Some(tails) => walk(&self.store, main, tails, &[ROOT], frame, Calls::Left),
-            None => walk(&self.store, main, main, &set.nodes, frame, Calls::Left),
+    fn walk_from(&self, exits: ExitsId, frame: ExprId) -> OwnBytes {
+        let (trie, starts) = match self.tails(exits) {
+            Some(tails) => (&*tails.trie, &*tails.starts),
+            None => (&self.vocab.trie, self.exits.nodes(exits)),
+        };
+        // A string's own residuals are strings again.
+        let string = matches!(self.store.node(frame), Node::Text(_));
+        let new = if string { FrameWalk::regular } else { FrameWalk::new };
+        let mut walk = new(&self.store, trie);
+        for &start in starts {
+            walk.visit(start, frame);
         }
+        walk.finish()
     }
 
     /// The entries whose union is the mask of a stack.

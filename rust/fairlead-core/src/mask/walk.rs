@@ -1,4 +1,5 @@
-//! Walking the vocabulary's trie with a frame: which tokens stay alive, and where the frame can be left.
+//! Walking the vocabulary's trie with a frame and a stack above it: which tokens stay alive, and where the frame can be
+//! left. Nothing is remembered: this is what masks are held against that are put together.
 
 use super::events::KeyEvent;
 use crate::automata::{Bulk, EPS, ExprId, Keys, Link, Stack, Store, Target, Top, Tops};
@@ -15,11 +16,10 @@ pub(super) struct Found {
 }
 
 /// Nodes below which it is worth while to ask for a frame's bulk.
-const WORTH_A_BULK: usize = 24;
+pub(super) const WORTH_A_BULK: usize = 24;
 
 struct Walk<'a> {
     store: &'a Store,
-    main: &'a Trie,
     trie: &'a Trie,
     stack: Stack,
     found: Found,
@@ -27,8 +27,8 @@ struct Walk<'a> {
 
 /// Reports completed keys as events at a node.
 struct Reporter<'a> {
-    main: &'a Trie,
-    nodes: &'a [u32],
+    trie: &'a Trie,
+    node: u32,
     events: &'a mut Vec<KeyEvent>,
 }
 
@@ -37,18 +37,13 @@ impl Keys for Reporter<'_> {
     fn key(&mut self, extra: u32, below: Link) -> Option<u32> {
         let again = extra > 0;
         if again || below == Link::BASE {
-            self.events.extend(self.nodes.iter().map(|&node| KeyEvent::new(&self.main.path(node), node, again)));
+            self.events.push(KeyEvent::new(&self.trie.path(self.node), self.node, again));
         }
         Some(extra + 1)
     }
 }
 
 impl Walk<'_> {
-    /// The nodes of the vocabulary's trie that a node of the walked trie stands for.
-    fn origins<'b>(&'b self, node: &'b u32) -> &'b [u32] {
-        if self.trie.is_derived() { self.trie.origins(*node) } else { std::slice::from_ref(node) }
-    }
-
     /// Visits the children of a node. A single frame that is not complete, which is by far the most frequent case,
     /// only looks at the bytes that it has edges for, and goes from residual to residual without touching the stack.
     fn visit(&mut self, node: u32, tops: &Tops) {
@@ -82,9 +77,8 @@ impl Walk<'_> {
                 }
                 return;
             }
-            let frame = self.store.frame(top.frame);
-            if !frame.nullable {
-                for edge in &frame.moves.edges {
+            if !flags.nullable() {
+                for edge in &self.store.moves(top.frame).edges {
                     let from = bytes.partition_point(|&b| b < edge.lo);
                     let to = from + bytes[from..].partition_point(|&b| b <= edge.hi);
                     match edge.to {
@@ -125,8 +119,7 @@ impl Walk<'_> {
             self.found.tokens.extend_from_slice(trie.own_tokens(child));
             // Nothing follows a leaf, and only what has ended for good can be a key.
             if ends && (!leaf || top.frame == EPS) {
-                let origins = self.origins(&child).to_vec();
-                self.found.exits.extend(origins);
+                self.found.exits.push(child);
             }
             if !leaf && top.frame != EPS {
                 self.visit(child, &tops);
@@ -137,9 +130,7 @@ impl Walk<'_> {
     fn descend(&mut self, child: u32, b: u8, tops: &Tops) {
         let trie = self.trie;
         let height = self.stack.height();
-        let origin = [child];
-        let at = if trie.is_derived() { trie.origins(child) } else { &origin };
-        let mut keys = Reporter { main: self.main, nodes: at, events: &mut self.found.events };
+        let mut keys = Reporter { trie, node: child, events: &mut self.found.events };
         let next = self.stack.step(self.store, tops, b, &mut keys);
         if next.is_empty() {
             self.stack.truncate(height);
@@ -153,7 +144,7 @@ impl Walk<'_> {
             self.found.tokens.extend_from_slice(trie.own_tokens(child));
             if self.stack.may_end(self.store, &next) {
                 // Leaves too: a key that ends there may have to be refused.
-                self.found.exits.extend_from_slice(at);
+                self.found.exits.push(child);
             }
             if !leaf && !matches!(next[..], [Top { frame: EPS, link: Link::BASE, .. }]) {
                 self.visit(child, &next);
@@ -163,64 +154,31 @@ impl Walk<'_> {
     }
 }
 
-fn covers(bulk: Bulk, shape: crate::vocab::Shape) -> bool {
+pub(super) fn covers(bulk: Bulk, shape: crate::vocab::Shape) -> bool {
     shape.ascii & !bulk.ascii == 0
         && (!shape.beyond || (bulk.beyond && !shape.broken))
         && u32::from(shape.chars) <= bulk.chars
         && (shape.chars < 255 || bulk.chars == u32::MAX)
 }
 
-/// What a walk does with the rules that its frame may call right at the start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Calls {
-    /// They are followed like everything else.
-    Followed,
-    /// They are left to the caller, and so is a frame that is complete at the start.
-    Left,
-}
-
-/// Walks `trie` from `starts` with `frame` on top of an unknown stack. `trie` is the vocabulary's or derived of it.
-pub(super) fn walk(store: &Store, main: &Trie, trie: &Trie, starts: &[u32], frame: ExprId, calls: Calls) -> Found {
-    let mut walk = Walk { store, main, trie, stack: Stack::new(), found: Found::default() };
+/// Walks the vocabulary's trie from `starts` with `frame` on top of an unknown stack, through all that it may call.
+pub(super) fn walk(store: &Store, trie: &Trie, starts: &[u32], frame: ExprId) -> Found {
+    let mut walk = Walk { store, trie, stack: Stack::new(), found: Found::default() };
     let marked = store.marks_key(frame);
     let inner = if marked { store.after_mark(frame) } else { frame };
     let top = Top { frame: inner, extra: u32::from(marked), link: Link::BASE };
     for &start in starts {
-        let at = walk.origins(&start).to_vec();
-        if marked && calls == Calls::Followed {
-            walk.found.events.extend(at.iter().map(|&node| KeyEvent::new(&main.path(node), node, false)));
-        }
-        if calls == Calls::Left {
-            let (bytes, nodes) = trie.children(start);
-            for edge in &store.row(inner).edges {
-                let from = bytes.partition_point(|&b| b < edge.lo);
-                let to = from + bytes[from..].partition_point(|&b| b <= edge.hi);
-                if to > from && store.alive(edge.to) {
-                    walk.replace(Top { frame: edge.to, ..top }, &nodes[from..to]);
-                }
-            }
-            continue;
+        if marked {
+            walk.found.events.push(KeyEvent::new(&trie.path(start), start, false));
         }
         if store.nullable(inner) {
-            walk.found.exits.extend_from_slice(&at);
+            walk.found.exits.push(start);
         }
         if inner != EPS {
             let mut tops = Tops::new();
             tops.push(top);
             walk.visit(start, &tops);
         }
-    }
-    let mut found = walk.found;
-    found.exits.sort_unstable();
-    found.exits.dedup();
-    found
-}
-
-/// Goes on from some nodes, each list of them with the residual that their last bytes lead to.
-pub(super) fn walk_on(store: &Store, main: &Trie, from: &[(ExprId, Vec<u32>)]) -> Found {
-    let mut walk = Walk { store, main, trie: main, stack: Stack::new(), found: Found::default() };
-    for (frame, nodes) in from {
-        walk.replace(Top { frame: *frame, extra: 0, link: Link::BASE }, nodes);
     }
     let mut found = walk.found;
     found.exits.sort_unstable();

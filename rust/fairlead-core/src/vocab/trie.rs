@@ -32,6 +32,8 @@ pub(crate) struct Trie {
     child_bytes: Vec<u8>,
     child_nodes: Vec<u32>,
     shapes: Vec<Shape>,
+    /// Where each token of the vocabulary stands in `tokens`; not for derived tries.
+    places: Vec<u32>,
     /// For a derived trie: the nodes of the vocabulary's trie that a node stands for.
     origins_at: Vec<u32>,
     origins: Vec<u32>,
@@ -73,6 +75,10 @@ impl Trie {
             trie.end[node as usize] = trie.end.len() as u32;
         }
         trie.close(&children);
+        trie.places = vec![u32::MAX; tokens.len()];
+        for (place, &token) in trie.tokens.iter().enumerate() {
+            trie.places[token as usize] = place as u32;
+        }
         trie
     }
 
@@ -221,6 +227,13 @@ impl Trie {
     pub(crate) fn all_tokens(&self, node: u32) -> &[u32] {
         let to = self.tokens_at[self.end[node as usize] as usize];
         &self.tokens[self.tokens_at[node as usize] as usize..to as usize]
+    }
+
+    /// Whether a token of the vocabulary ends at a node or below.
+    #[inline]
+    pub(crate) fn holds(&self, node: u32, token: u32) -> bool {
+        let to = self.tokens_at[self.end[node as usize] as usize];
+        (self.tokens_at[node as usize]..to).contains(&self.places[token as usize])
     }
 
     #[inline]

@@ -1,0 +1,198 @@
+//! Walking the vocabulary's trie with one frame's own bytes: which tokens stay inside of it, where it can be left, and
+//! where a rule may begin. What follows there is for the layer above to put in, which remembers it.
+
+use super::walk::{WORTH_A_BULK, covers};
+use crate::automata::{EPS, ExprId, Node, Slice, Store};
+use crate::vocab::Trie;
+
+/// What a walk with a frame's own bytes finds.
+#[derive(Debug, Default)]
+pub(super) struct OwnBytes {
+    /// Tokens that the frame allows whatever lies below it.
+    pub(super) tokens: Vec<u32>,
+    /// Nodes of the vocabulary's trie at which the frame may be complete.
+    pub(super) exits: Vec<u32>,
+    /// Residuals that go on in parts.
+    pub(super) parts: Vec<Part>,
+}
+
+/// A residual that is remembered by itself, and where it begins.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) frame: ExprId,
+    /// In the vocabulary's trie.
+    pub(super) nodes: Vec<u32>,
+    /// In the trie that was walked.
+    pub(super) walked: Vec<u32>,
+}
+
+/// A walk of a trie: the vocabulary's, or one derived of it.
+pub(super) struct FrameWalk<'a> {
+    store: &'a Store,
+    trie: &'a Trie,
+    /// Strings are gone through rather than left as parts.
+    regular: bool,
+    found: OwnBytes,
+}
+
+impl<'a> FrameWalk<'a> {
+    pub(super) fn new(store: &'a Store, trie: &'a Trie) -> Self {
+        Self { store, trie, regular: false, found: OwnBytes::default() }
+    }
+
+    /// A walk that leaves no parts, with what calls no rules.
+    pub(super) fn regular(store: &'a Store, trie: &'a Trie) -> Self {
+        Self { regular: true, ..Self::new(store, trie) }
+    }
+
+    /// All that was found.
+    pub(super) fn finish(mut self) -> OwnBytes {
+        self.found.exits.sort_unstable();
+        self.found.exits.dedup();
+        for part in &mut self.found.parts {
+            if !part.nodes.is_sorted() {
+                part.nodes.sort_unstable();
+            }
+            part.nodes.dedup();
+        }
+        self.found
+    }
+
+    fn origins(&self, node: &'a u32) -> &'a [u32] {
+        if self.trie.is_derived() { self.trie.origins(*node) } else { std::slice::from_ref(node) }
+    }
+
+    /// Looks at what follows a node while a frame is written. Rules that begin right there are left out, and so is
+    /// that the frame may end there.
+    pub(super) fn visit(&mut self, node: u32, frame: ExprId) {
+        match *self.store.node(frame) {
+            Node::Switch(slice) if self.store.table(slice.table).ended(slice).is_none() => {
+                return self.literals(node, slice, None);
+            }
+            Node::Ranked(slice, from, to) => return self.literals(node, slice, Some((from, to))),
+            _ => {}
+        }
+        let (store, trie) = (self.store, self.trie);
+        let (bytes, nodes) = trie.children(node);
+        let boolean = store.flags(frame).boolean();
+        let row = store.row(frame);
+        if bytes.len() * 2 < row.edges.len() {
+            for (&b, child) in bytes.iter().zip(nodes) {
+                if let Some(to) = row.get(b).filter(|&to| !boolean || store.alive(to)) {
+                    self.enter(to, std::slice::from_ref(child));
+                }
+            }
+            return;
+        }
+        for edge in row.edges.iter().filter(|edge| !boolean || store.alive(edge.to)) {
+            let from = bytes.partition_point(|&b| b < edge.lo);
+            let to = from + bytes[from..].partition_point(|&b| b <= edge.hi);
+            if to > from {
+                self.enter(edge.to, &nodes[from..to]);
+            }
+        }
+    }
+
+    /// Some nodes whose last bytes all lead to one residual.
+    pub(super) fn enter(&mut self, frame: ExprId, nodes: &'a [u32]) {
+        let (store, trie) = (self.store, self.trie);
+        let free_text = !self.regular && store.as_free_text(frame).is_some();
+        if free_text || goes_on_in_parts(store, frame) {
+            for node in nodes {
+                self.found.tokens.extend_from_slice(trie.own_tokens(*node));
+                // Nothing follows a leaf.
+                match trie.below(*node) {
+                    0 => {}
+                    1..WORTH_A_BULK if free_text => self.visit(*node, frame),
+                    _ => self.part(frame, node),
+                }
+            }
+            return;
+        }
+        // What is known of whole subtries is only asked for where there are some.
+        let below = nodes.iter().map(|&node| trie.below(node)).sum::<usize>();
+        let bulk = if below >= WORTH_A_BULK { store.bulk(frame) } else { None };
+        let nullable = store.nullable(frame);
+        for node in nodes {
+            let leaf = trie.below(*node) == 0;
+            if !leaf && bulk.is_some_and(|bulk| covers(bulk, trie.shape(*node))) {
+                self.found.tokens.extend_from_slice(trie.all_tokens(*node));
+                continue;
+            }
+            self.found.tokens.extend_from_slice(trie.own_tokens(*node));
+            // Leaves matter only to what has ended for good: it may have been a key.
+            if nullable && (!leaf || frame == EPS) {
+                let origins = self.origins(node);
+                self.found.exits.extend_from_slice(origins);
+            }
+            if !leaf && frame != EPS {
+                self.visit(*node, frame);
+            }
+        }
+    }
+
+    fn part(&mut self, frame: ExprId, node: &'a u32) {
+        let origins = self.origins(node);
+        let parts = &mut self.found.parts;
+        match parts.iter_mut().rev().find(|part| part.frame == frame) {
+            Some(part) => {
+                part.nodes.extend_from_slice(origins);
+                part.walked.push(*node);
+            }
+            None => parts.push(Part { frame, nodes: origins.to_vec(), walked: vec![*node] }),
+        }
+    }
+
+    /// The literals of a slice that are longer than its depth, those with a rank in a range: trie and table side by
+    /// side, without a residual for each beginning.
+    fn literals(&mut self, node: u32, slice: Slice, ranks: Option<(u32, u32)>) {
+        let (store, trie) = (self.store, self.trie);
+        let table = store.table(slice.table);
+        let (entries, depth) = (&table.entries, slice.depth as usize);
+        let inside = |i: u32| ranks.is_none_or(|(from, to)| (from..to).contains(&table.ranks[i as usize]));
+        let (bytes, nodes) = trie.children(node);
+        let mut lo = slice.lo;
+        while lo < slice.hi {
+            let b = entries[lo as usize].0[depth];
+            let same = entries[lo as usize..slice.hi as usize].partition_point(|(text, _)| text[depth] == b);
+            let part = Slice { lo, hi: lo + same as u32, depth: slice.depth + 1, ..slice };
+            lo = part.hi;
+            let Ok(at) = bytes.binary_search(&b) else { continue };
+            let child = &nodes[at];
+            if ranks.is_some() && !(part.lo..part.hi).any(inside) {
+                continue;
+            }
+            match table.ended(part) {
+                None => {
+                    self.found.tokens.extend_from_slice(trie.own_tokens(*child));
+                    if trie.below(*child) > 0 {
+                        self.literals(*child, part, ranks);
+                    }
+                }
+                Some(tail) if part.lo + 1 == part.hi => self.enter(tail, std::slice::from_ref(child)),
+                Some(_) => {
+                    let frame = match ranks {
+                        Some((from, to)) => store.ranked(part, from, to),
+                        None => store.slice(part),
+                    };
+                    self.enter(frame, std::slice::from_ref(child));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the rest of a frame is put together of parts that are remembered by themselves: where a rule may begin, and
+/// where whitespace or the like stands before what isn't regular.
+fn goes_on_in_parts(store: &Store, frame: ExprId) -> bool {
+    let flags = store.flags(frame);
+    flags.starts_calls() || (flags.calls() && leading(store, store.unfold(frame)).is_some())
+}
+
+/// What a frame begins with, if that is regular and may be empty but what follows isn't regular; and what follows.
+pub(super) fn leading(store: &Store, frame: ExprId) -> Option<(ExprId, ExprId)> {
+    match *store.node(frame) {
+        Node::Concat(a, b) if store.nullable(a) && !store.flags(a).calls() && store.flags(b).calls() => Some((a, b)),
+        _ => None,
+    }
+}
