@@ -26,6 +26,7 @@ PYTHON_LAYERS = [
     {"messages", "stopping", "grammar", "tokenizer"},
     {"adapters", "bitmask", "logits_processor", "streaming", "tools", "xgrammar"},
     {"models/_*"},
+    {"vllm"},
     {"models/*"},
     {"models"},
     {"__init__", "testing", "cli", "__main__"},

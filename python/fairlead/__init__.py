@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         OpenAIModel,
         OpenAIServerModel,
         TransformersModel,
+        VLLMModel,
         load_model,
         register_model,
         save_model,
@@ -155,6 +156,7 @@ __all__ = [
     "ToolCallStreamParser",
     "TransformersModel",
     "UnsupportedSchemaError",
+    "VLLMModel",
     "afilter_stream",
     "agglomerate_stream_deltas",
     "allocate_token_bitmask",
@@ -241,6 +243,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "OpenAIServerModel",
         "REMOVE_PARAMETER",
         "TransformersModel",
+        "VLLMModel",
         "load_model",
         "register_model",
         "save_model",
@@ -289,6 +292,7 @@ _SUBMODULES = frozenset(
         "tokenizer",
         "tools",
         "types",
+        "vllm",
         "xgrammar",
     }
 )

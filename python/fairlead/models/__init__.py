@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from fairlead.models.mlx import MLXModel
     from fairlead.models.openai import OpenAIModel, OpenAIServerModel
     from fairlead.models.transformers import TransformersModel
+    from fairlead.models.vllm import VLLMModel
 
     MODEL_REGISTRY: dict[str, type[Model]]
 
@@ -92,6 +93,7 @@ __all__ = [
     "OpenAIServerModel",
     "TokenUsage",
     "TransformersModel",
+    "VLLMModel",
     "agglomerate_stream_deltas",
     "encode_image_base64",
     "get_clean_message_list",
@@ -125,14 +127,8 @@ BACKENDS: dict[str, str] = {
     "AmazonBedrockServerModel": "fairlead.models.bedrock",
     "FallbackModel": "fairlead.models.fallback",
     "TransformersModel": "fairlead.models.transformers",
+    "VLLMModel": "fairlead.models.vllm",
 }
-
-# smolagents' classes that have no counterpart yet: asking for one says so, nothing pretends to be it.
-_NOT_YET = frozenset(
-    {
-        "VLLMModel",
-    }
-)
 
 
 def __getattr__(name: str) -> Any:
@@ -141,10 +137,6 @@ def __getattr__(name: str) -> Any:
     elif name == "MODEL_REGISTRY":
         value = {backend: getattr(import_module(module), backend) for backend, module in BACKENDS.items()}
         value.update({cls.__name__: cls for cls in REGISTERED.values()})
-    elif name in _NOT_YET:
-        raise AttributeError(
-            f"fairlead has no {name} yet; the backends that are there: {', '.join(BACKENDS)}", name=name, obj=None
-        )
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -61,7 +61,7 @@ monday tuesday wednesday thursday friday saturday sunday january february march 
 """
 
 
-def tiny_model_dir(path: str | os.PathLike[str] | None = None) -> Path:
+def tiny_model_dir(path: str | os.PathLike[str] | None = None, *, head_dim: int = 16) -> Path:
     """A folder with a tiny Llama model: random weights, a byte-level BPE tokenizer, a chat template.
 
     Nothing is downloaded. It is made in a few seconds the first time and kept in the user's cache folder
@@ -69,6 +69,7 @@ def tiny_model_dir(path: str | os.PathLike[str] | None = None) -> Path:
 
     Args:
         path: Where to make it; the folder must not exist, or have been made by this function. Default: the cache.
+        head_dim: Width of an attention head. Default 16; vLLM on a CPU needs 32.
 
     Returns:
         The folder, for ``TransformersModel(str(folder))``.
@@ -77,7 +78,7 @@ def tiny_model_dir(path: str | os.PathLike[str] | None = None) -> Path:
         MissingDependencyError: torch, transformers or tokenizers isn't installed.
         FileExistsError: ``path`` exists and holds something else.
     """
-    target = _cache_dir() if path is None else Path(path)
+    target = _cache_dir(head_dim) if path is None else Path(path)
     if _is_made(target):
         return target
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -86,7 +87,7 @@ def tiny_model_dir(path: str | os.PathLike[str] | None = None) -> Path:
     # Made beside the target and moved there whole: two processes may do this at once.
     scratch = Path(tempfile.mkdtemp(prefix=".tiny-", dir=target.parent))
     try:
-        _make(scratch)
+        _make(scratch, head_dim)
         scratch.chmod(0o755)
         try:
             if target.exists():
@@ -100,13 +101,14 @@ def tiny_model_dir(path: str | os.PathLike[str] | None = None) -> Path:
     return target
 
 
-def _cache_dir() -> Path:
+def _cache_dir(head_dim: int) -> Path:
     # Another major version of Transformers may not read what this one writes.
     try:
         major = version("transformers").partition(".")[0]
     except PackageNotFoundError:
         major = ""
     digest = hashlib.sha256(f"{_VERSION}/{major}/{_TEMPLATE}{_TEXT}".encode()).hexdigest()[:12]
+    name = f"tiny-{digest}" if head_dim == 16 else f"tiny-{digest}-{head_dim}"
     bases = [os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"), tempfile.gettempdir()]
     for base in bases:
         folder = Path(base) / "fairlead"
@@ -115,15 +117,15 @@ def _cache_dir() -> Path:
         except OSError:
             continue
         if os.access(folder, os.W_OK):
-            return folder / f"tiny-{digest}"
-    return Path(tempfile.mkdtemp(prefix="fairlead-")) / f"tiny-{digest}"
+            return folder / name
+    return Path(tempfile.mkdtemp(prefix="fairlead-")) / name
 
 
 def _is_made(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("config.json", "model.safetensors", "tokenizer.json"))
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, head_dim: int) -> None:
     feature = "a tiny model"
     torch = require("torch", extra="transformers", feature=feature)
     transformers = require("transformers", extra="transformers", feature=feature)
@@ -135,6 +137,7 @@ def _make(folder: Path) -> None:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=head_dim,
         max_position_embeddings=8192,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -11,7 +11,7 @@ use fairlead_core::{
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::errors::OrRaise;
 use crate::vocab::Vocabulary;
@@ -172,6 +172,64 @@ impl Grammar {
         if matches!(self.core, CoreGrammar::JsonSchema { .. }) { "json" } else { "text" }
     }
 
+    /// The grammar as plain data: ``Grammar.from_dict`` makes it again, here or in another process.
+    ///
+    /// Returns:
+    ///     One key that names the static method (or ``either``, ``sequence``) with its argument, and the options of
+    ///     ``json_schema`` by their names. It can be written as JSON.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        as_dict(&self.core, py)
+    }
+
+    /// The grammar that ``to_dict`` described.
+    ///
+    /// Raises:
+    ///     TypeError, ValueError: The dictionary is none that ``to_dict`` makes.
+    #[staticmethod]
+    fn from_dict(data: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let mut kinds = KINDS.iter().filter_map(|kind| data.get_item(kind).transpose().map(|value| (*kind, value)));
+        let (Some((kind, value)), None) = (kinds.next(), kinds.next()) else {
+            return Err(PyValueError::new_err(
+                "a grammar's dictionary has one of the keys ".to_owned() + &KINDS.join(", "),
+            ));
+        };
+        let value = value?;
+        if kind == "json_schema" {
+            let options = data.copy()?;
+            options.del_item(kind)?;
+            if let Some(pair) = data.get_item("separators")? {
+                // JSON knows no tuples.
+                options.set_item(
+                    "separators",
+                    pair.extract::<Option<Vec<String>>>()?.map(|pair| PyTuple::new(data.py(), pair)).transpose()?,
+                )?;
+            }
+            let made = data.py().get_type::<Self>().call_method(kind, (value,), Some(&options))?;
+            return Ok(Self { core: made.cast::<Self>()?.get().core.clone() });
+        }
+        if data.len() != 1 {
+            return Err(PyValueError::new_err(format!("{kind} has no options")));
+        }
+        let parts = || {
+            let parts: Vec<Bound<'_, PyDict>> = value.extract()?;
+            parts.iter().map(|part| Ok(Self::from_dict(part)?.core)).collect::<PyResult<Vec<_>>>()
+        };
+        let core = match kind {
+            "either" => CoreGrammar::Either(parts()?),
+            "sequence" => CoreGrammar::Sequence(parts()?),
+            "choice" => CoreGrammar::Choice(value.extract()?),
+            "regex" => CoreGrammar::Regex(value.extract()?),
+            "ebnf" => CoreGrammar::Ebnf(value.extract()?),
+            "lark" => CoreGrammar::Lark(value.extract()?),
+            _ => CoreGrammar::StructuralTag(value.extract()?),
+        };
+        Ok(Self { core })
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
+        Ok((py.get_type::<Self>().getattr("from_dict")?, (self.to_dict(py)?,)))
+    }
+
     /// The JSON Schema's text, the pattern or the texts.
     fn __repr__(&self) -> String {
         match &self.core {
@@ -185,6 +243,50 @@ impl Grammar {
             CoreGrammar::Sequence(parts) => format!("<Grammar: {} in sequence>", parts.len()),
         }
     }
+}
+
+const KINDS: [&str; 8] = ["json_schema", "regex", "choice", "ebnf", "lark", "structural_tag", "either", "sequence"];
+
+fn as_dict<'py>(grammar: &CoreGrammar, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    let data = PyDict::new(py);
+    let all = |parts: &[CoreGrammar]| parts.iter().map(|part| as_dict(part, py)).collect::<PyResult<Vec<_>>>();
+    match grammar {
+        CoreGrammar::JsonSchema { schema, options } => {
+            data.set_item("json_schema", schema)?;
+            match &options.whitespace {
+                Whitespace::Bounded(most) => data.set_item("max_whitespace", most)?,
+                Whitespace::Compact => data.set_item("whitespace", "compact")?,
+                Whitespace::Free => data.set_item("whitespace", "free")?,
+                Whitespace::Separators { item, key } => data.set_item("separators", (item, key))?,
+            }
+            data.set_item("property_order", if options.any_order { "any" } else { "schema" })?;
+            data.set_item("integer_fraction", options.integer_fraction)?;
+            data.set_item("format_assertion", options.format_assertion)?;
+            let draft = options.draft.and_then(|draft| match draft {
+                Draft::Draft3 => Some("http://json-schema.org/draft-03/schema"),
+                Draft::Draft4 => Some("4"),
+                Draft::Draft6 => Some("6"),
+                Draft::Draft7 => Some("7"),
+                Draft::Draft201909 => Some("2019-09"),
+                Draft::Draft202012 => Some("2020-12"),
+                Draft::Unnamed => None,
+            });
+            data.set_item("draft", draft)?;
+            let resources = PyDict::new(py);
+            for (uri, text) in &options.resources {
+                resources.set_item(uri, text)?;
+            }
+            data.set_item("resources", resources)?;
+        }
+        CoreGrammar::Regex(pattern) => data.set_item("regex", pattern)?,
+        CoreGrammar::Choice(texts) => data.set_item("choice", texts)?,
+        CoreGrammar::Ebnf(text) => data.set_item("ebnf", text)?,
+        CoreGrammar::Lark(text) => data.set_item("lark", text)?,
+        CoreGrammar::StructuralTag(text) => data.set_item("structural_tag", text)?,
+        CoreGrammar::Either(parts) => data.set_item("either", all(parts)?)?,
+        CoreGrammar::Sequence(parts) => data.set_item("sequence", all(parts)?)?,
+    }
+    Ok(data)
 }
 
 /// A schema as text; what isn't text yet is for Python to write.
