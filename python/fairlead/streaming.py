@@ -81,13 +81,17 @@ def new_delta(
     reasoning: str = "",
 ) -> ChatMessageStreamDelta:
     """A delta that is also one of smolagents', if that package is loaded: its Gradio UI asks by isinstance."""
-    theirs = getattr(sys.modules.get("smolagents.models"), "ChatMessageStreamDelta", None)
-    make = ChatMessageStreamDelta if theirs is None else _shared_class(theirs)
-    delta = make(content=content, tool_calls=tool_calls, token_usage=token_usage)
+    delta = delta_class()(content, tool_calls, token_usage)
     if reasoning:
         # Beside the fields, as everything that smolagents' classes don't have.
         delta._reasoning = reasoning  # type: ignore[attr-defined]
     return delta
+
+
+def delta_class() -> type[ChatMessageStreamDelta]:
+    """The class of ``new_delta``, for streams of many deltas."""
+    theirs = getattr(sys.modules.get("smolagents.models"), "ChatMessageStreamDelta", None)
+    return ChatMessageStreamDelta if theirs is None else _shared_class(theirs)
 
 
 def tool_call_deltas(calls: Iterable[ChatMessageToolCall] | None) -> list[ChatMessageToolCallStreamDelta]:
@@ -226,6 +230,21 @@ class ChatStream(Generator[ChatMessageStreamDelta, None, None]):
         # Put together when somebody asks: a delta is handed out whatever it contains.
         self._new: deque[ChatMessageStreamDelta] = deque()
         self._ended = False
+
+    def __iter__(self) -> Generator[ChatMessageStreamDelta, None, None]:
+        """The deltas that are still to come; leaving the loop leaves the stream as it is."""
+        try:
+            for delta in self._deltas if not self._ended else ():
+                self._new.append(delta)
+                yield delta
+                if self._ended:
+                    return
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self.close()
+            raise
+        self.close()
 
     def __next__(self) -> ChatMessageStreamDelta:
         if self._ended:

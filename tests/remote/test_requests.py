@@ -33,8 +33,7 @@ def test_an_answer(model_of, server):
     assert (reply.token_usage.input_tokens, reply.token_usage.output_tokens) == (11, 3)
     assert server.requests[-1]["messages"][-1]["content"] in ("Say hello.", [{"type": "text", "text": "Say hello."}])
     assert reply.raw is not None
-    if model_of.kind != "hub":
-        assert (reply.cached_tokens, reply.reasoning_tokens) == (8, 2)
+    assert (reply.cached_tokens, reply.reasoning_tokens) == (8, 2)
 
 
 def test_a_stream_has_its_usage_once_and_last(model_of):
@@ -116,8 +115,6 @@ def test_streamed_tools_are_kept_apart(model_of, mode):
 
 
 def test_reasoning_is_kept_apart(model_of):
-    if model_of.kind == "hub":
-        pytest.skip("the hub's client drops fields that it doesn't know")
     reply = model_of("thinks").generate(ASK)
     assert (reply.content, reply.reasoning) == ("hello END tail", "I think")
     message = model_of("thinks").generate_stream(ASK).drain()

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, ClassVar, Literal, Protocol
 
 from fairlead.errors import ConfigurationError, LimitExceeded, ModelError, StopSequenceError, UnsupportedSchemaError
@@ -19,7 +20,7 @@ from fairlead.messages import ChatMessage, ChatMessageToolCall, MessageRole, att
 from fairlead.models import _retry
 from fairlead.models._base import Model
 from fairlead.models._constraint import Constraint
-from fairlead.models._http_errors import Redactor, typed_errors
+from fairlead.models._http_errors import Redactor, TypedErrors
 from fairlead.models._output import StopFilter
 from fairlead.models._profiles import Profile, find_profile
 from fairlead.models._retry import RateLimiter, RetryPolicy
@@ -86,7 +87,9 @@ class Reply:
 
 
 class StreamReader(Protocol):
-    """Reads the events of one stream."""
+    """Reads the events of one stream; ``reasoning`` is what was thought so far, in pieces."""
+
+    reasoning: list[str]
 
     def feed(self, event: Any) -> ChatMessageStreamDelta | None:
         """The delta of an event, content as it came, without usage; None if the event has nothing to show."""
@@ -169,7 +172,7 @@ class ApiModel(Model):
         self.max_concurrency = max_concurrency
         self.rate_limiter = RateLimiter(requests_per_minute)
         self._profile = find_profile(self._provider_name(), model_id or "", profile)
-        self._redactor = Redactor(self._secrets())
+        self._typed_errors = TypedErrors(Redactor(self._secrets()), f"{type(self).__name__} {model_id}")
         self._async_client = async_client
         # An async client's connections belong to the event loop in which they were opened.
         self._loop_clients: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -252,13 +255,10 @@ class ApiModel(Model):
             client = self._loop_clients[loop] = self.create_async_client()
         return client
 
-    def _typed_errors(self) -> Any:
-        return typed_errors(self._redactor, f"{type(self).__name__} {self.model_id}")
-
     def _request(self, call: ApiCall) -> Reply:
         def once() -> Reply:
             self._apply_rate_limit()
-            with self._typed_errors():
+            with self._typed_errors:
                 return self._read(self._send(call.payload, stream=False))
 
         return self.retryer.call(once)
@@ -266,7 +266,7 @@ class ApiModel(Model):
     async def _arequest(self, call: ApiCall) -> Reply:
         async def once() -> Reply:
             await self.rate_limiter.athrottle()
-            with self._typed_errors():
+            with self._typed_errors:
                 return self._read(await self._asend(call.payload, stream=False))
 
         return await self._policy(self._async()).acall(once)
@@ -407,7 +407,7 @@ class ApiModel(Model):
             **kwargs,
         )
         deltas = _Deltas(self, call)
-        return ChatStream(deltas, on_close=deltas.close)
+        return ChatStream(deltas.run(), on_close=deltas.close)
 
     async def agenerate_stream(
         self,
@@ -430,7 +430,7 @@ class ApiModel(Model):
 
         async def begin() -> tuple[Any, Any, Any]:
             await self.rate_limiter.athrottle()
-            with self._typed_errors():
+            with self._typed_errors:
                 opened = await self._asend(call.payload, stream=True)
                 events = aiter(opened)
                 try:
@@ -442,13 +442,13 @@ class ApiModel(Model):
         try:
             response, events, event = await self._policy(self._async()).acall(begin)
             while event is not None:
-                with self._typed_errors():
+                with self._typed_errors:
                     delta = parts.feed(event)
                 if delta is not None:
                     yield delta
                 if parts.stopped:
                     break
-                with self._typed_errors():
+                with self._typed_errors:
                     event = await anext(events, None)
             for delta in parts.finish():
                 yield delta
@@ -485,26 +485,27 @@ class ApiModel(Model):
 
 
 class _Parts:
-    """The deltas of one stream: text up to the first stop sequence, and the end with all that is known."""
+    """The deltas of one stream: text up to the first stop sequence, and the end with all that is known.
+
+    Attributes:
+        stopped: A stop sequence has ended the text.
+    """
 
     def __init__(self, model: ApiModel, call: ApiCall) -> None:
+        self.stopped = False
         self._model = model
         self._call = call
         self._reader = model._new_reader()
+        self._read = self._reader.feed
         self._stops = model._stop_filter(call)
         self._texts: list[str] = []
-        self._reasoning: list[str] = []
         self._as_tool = call.mode == "tool" and call.constraint is not None
 
-    @property
-    def stopped(self) -> bool:
-        return self._stops is not None and self._stops.matched
-
     def feed(self, event: Any) -> ChatMessageStreamDelta | None:
-        delta = self._reader.feed(event)
+        delta = self._read(event)
         if delta is None:
             return None
-        if self._as_tool and delta.tool_calls:
+        if delta.tool_calls and self._as_tool:
             # The arguments of the tool that stands for the schema are the answer.
             delta.content = "".join(
                 str(piece.function.arguments)
@@ -512,13 +513,14 @@ class _Parts:
                 if piece.function and piece.function.arguments
             )
             delta.tool_calls = None
-        if delta.reasoning:
-            self._reasoning.append(delta.reasoning)
-        if delta.content and self._stops is not None:
-            delta.content = self._stops.feed(delta.content)
-        if delta.content:
-            self._texts.append(delta.content)
-        return delta if delta.content or delta.tool_calls or delta.reasoning else None
+        if content := delta.content:
+            if self._stops is not None:
+                delta.content = content = self._stops.feed(content)
+                self.stopped = self._stops.matched
+            if content:
+                self._texts.append(content)
+                return delta
+        return delta if delta.tool_calls or delta.reasoning else None
 
     def finish(self) -> Iterator[ChatMessageStreamDelta]:
         if self._stops is not None and not self.stopped and (rest := self._stops.finish()):
@@ -531,74 +533,76 @@ class _Parts:
                 reply = Reply()
         else:
             reply = self._reader.finish()
-        reply.reasoning = "".join(self._reasoning)
+        reply.reasoning = "".join(self._reader.reasoning)
         usage = reply.usage
         last = new_delta(content="", token_usage=usage and TokenUsage(usage.input_tokens, usage.output_tokens))
         attach_info(last, self._model._info(self._call, reply, "".join(self._texts), self._stops))
         yield last
 
 
-class _Deltas(Iterator[ChatMessageStreamDelta]):
-    # A class, not a generator: another thread may close the stream while this one waits here.
+class _Deltas:
+    # Closed from outside, not as a generator: another thread may close the stream while this one waits in it.
     def __init__(self, model: ApiModel, call: ApiCall) -> None:
         self._model = model
         self._call = call
         self._parts = _Parts(model, call)
         self._response: Any = None
-        self._events: Iterator[Any] | None = None
-        self._first: Any = None
-        self._ending: Iterator[ChatMessageStreamDelta] | None = None
+        self._events: Iterator[Any] = iter(())
         self._closed = False
         self._lock = threading.Lock()
 
     def _open(self) -> None:
         self._model._apply_rate_limit()
-        with self._model._typed_errors():
+        with self._model._typed_errors:
             response = self._model._send(self._call.payload, stream=True)
             events = iter(response)
             try:
-                first = next(events, None)
+                # What fails before anything has arrived may be asked for again.
+                first = list(islice(events, 1))
             except BaseException:
                 _close(response)
                 raise
         with self._lock:
-            self._response, self._events, self._first = response, events, first
+            self._response, self._events = response, chain(first, events)
             closed = self._closed
         if closed:
             _close(response)
 
-    def __next__(self) -> ChatMessageStreamDelta:
+    def run(self) -> Iterator[ChatMessageStreamDelta]:
         if self._closed:
-            raise StopIteration
-        if self._events is None:
+            return
+        parts = self._parts
+        feed = parts.feed
+        try:
             self._model.retryer.call(self._open)
-        while self._ending is None:
-            event, self._first = self._first, None
-            try:
-                with self._model._typed_errors():
-                    if event is None:
-                        event = next(self._events, None)  # type: ignore[arg-type]
-                    delta = self._parts.feed(event) if event is not None else None
-            except BaseException:
-                # Closed by another thread while this one was reading: that is an end, not an error.
-                if self._closed:
-                    raise StopIteration from None
+            with self._model._typed_errors:
+                for event in self._events:
+                    delta = feed(event)
+                    if parts.stopped:
+                        self._close_response()
+                    if delta is not None:
+                        yield delta
+                    if parts.stopped:
+                        break
+                    if self._closed:
+                        self._close_response()
+                        return
+            self._close_response()
+            yield from parts.finish()
+        except BaseException:
+            # Closed by another thread while this one was reading: that is an end, not an error.
+            if not self._closed:
                 self.close()
                 raise
-            if event is None or self._parts.stopped:
-                if self._response is not None:
-                    _close(self._response)
-                self._ending = self._parts.finish()
-            if delta is not None:
-                return delta
-        return next(self._ending)
+
+    def _close_response(self) -> None:
+        if self._response is not None:
+            _close(self._response)
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            response = self._response
-        if response is not None:
-            _close(response)
+        self._close_response()
 
 
 def check_stops(stops: Any) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fairlead.errors import (
@@ -21,7 +20,7 @@ from fairlead.errors import (
     RateLimitError,
 )
 
-__all__ = ["Redactor", "model_error", "retry_after_seconds", "typed_errors"]
+__all__ = ["Redactor", "TypedErrors", "model_error", "retry_after_seconds"]
 
 # Clients have exceptions of their own; these names stand in their classes' ancestry.
 _TIMEOUTS = frozenset({"TimeoutError", "Timeout", "APITimeoutError", "TimeoutException", "InferenceTimeoutError"})
@@ -153,18 +152,30 @@ def _request_id(error: Any, headers: Any) -> str | None:
     return None
 
 
-@contextmanager
-def typed_errors(redactor: Redactor, who: str) -> Iterator[None]:
-    """What a client raises inside becomes a typed error; our own errors and mistakes in arguments pass."""
-    try:
-        yield
-    except FairleadError:
-        raise
-    except TypeError as error:
-        # An argument that the client doesn't know: the caller's mistake, with the client's words.
-        raise TypeError(redactor.text(str(error))) from None
-    except Exception as error:
-        made = model_error(error, redactor, who)
-        # An error that repeats a secret isn't shown behind ours.
+class TypedErrors:
+    """A context in which what a client raises becomes a typed error; our own and mistakes in arguments pass.
+
+    It has no state: one is enough for all requests of a model.
+
+    Args:
+        redactor: Takes the secrets out.
+        who: The model, for the messages.
+    """
+
+    def __init__(self, redactor: Redactor, who: str) -> None:
+        self._redactor = redactor
+        self._who = who
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if not isinstance(error, Exception) or isinstance(error, FairleadError):
+            return
         text = str(error)
-        raise made from (error if redactor.text(text) == text else None)
+        if isinstance(error, TypeError):
+            # An argument that the client doesn't know: the caller's mistake, with the client's words.
+            raise TypeError(self._redactor.text(text)) from None
+        made = model_error(error, self._redactor, self._who)
+        # An error that repeats a secret isn't shown behind ours.
+        raise made from (error if self._redactor.text(text) == text else None)

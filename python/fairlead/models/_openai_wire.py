@@ -6,17 +6,27 @@ Clients hand out pydantic objects, dataclasses or dictionaries; all are read by 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from fairlead.errors import ModelError
 from fairlead.messages import ChatMessageToolCall, ChatMessageToolCallFunction
 from fairlead.models._api import Reply
-from fairlead.streaming import ChatMessageStreamDelta, ChatMessageToolCallStreamDelta, new_delta
+from fairlead.streaming import ChatMessageStreamDelta, ChatMessageToolCallStreamDelta, delta_class, new_delta
 from fairlead.tools._calls import call_id
 from fairlead.types import FinishReason, TokenUsage
 
-__all__ = ["ChunkReader", "finish_reason_of", "get", "ordered_id", "read_completion", "read_usage", "strict_schema"]
+__all__ = [
+    "ChunkReader",
+    "fields",
+    "finish_reason_of",
+    "get",
+    "ordered_id",
+    "read_completion",
+    "read_usage",
+    "strict_schema",
+]
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -29,15 +39,64 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
-# Names under which servers send what a model thinks.
-_REASONING = ("reasoning_content", "reasoning")
+
+
+class _Attributes:
+    """An object's attributes, asked for one by one."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def get(self, name: str) -> Any:
+        return getattr(self._value, name, None)
+
+
+def _members(value: Any) -> Any:
+    return value.__dict__
+
+
+def _pydantic_members(value: Any) -> Any:
+    extra = value.__pydantic_extra__
+    return {**value.__dict__, **extra} if extra else value.__dict__
+
+
+class _Readers(dict[type, Callable[[Any], Any]]):
+    """How the fields of each type of object are read, found out once.
+
+    Asking pydantic's objects for an attribute that they don't have takes microseconds, and the Hub's are dictionaries
+    of some of their fields only: both are read where they keep them all.
+    """
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        read: Callable[[Any], Any]
+        if hasattr(kind, "__pydantic_fields__"):
+            read = _pydantic_members
+        elif is_dataclass(kind):
+            read = _members
+        elif issubclass(kind, Mapping):
+            read = _itself
+        else:
+            read = _Attributes
+        self[kind] = read
+        return read
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+_readers = _Readers({type(None): lambda value: _NOTHING, dict: _itself})
+_NOTHING: dict[str, Any] = {}
+
+
+def fields(value: Any) -> Any:
+    """The fields of a dictionary or an object, by ``get``; None has none."""
+    return _readers[type(value)](value)
 
 
 def get(value: Any, name: str) -> Any:
     """A field of an object or a dictionary, or None."""
-    if isinstance(value, dict):
-        return value.get(name)
-    return getattr(value, name, None)
+    return _readers[type(value)](value).get(name)
 
 
 def finish_reason_of(reason: Any) -> FinishReason | None:
@@ -59,25 +118,26 @@ def ordered_id(wanted: Any, previous: str | None) -> str:
 
 def read_usage(usage: Any, reply: Reply) -> None:
     """Enter a usage object into a reply, in place of what was there: streams repeat it with growing counts."""
-    read, written = get(usage, "prompt_tokens"), get(usage, "completion_tokens")
+    given = fields(usage)
+    read, written = given.get("prompt_tokens"), given.get("completion_tokens")
     if read is None and written is None:
         # The Responses API's names.
-        read, written = get(usage, "input_tokens"), get(usage, "output_tokens")
+        read, written = given.get("input_tokens"), given.get("output_tokens")
         if read is None and written is None:
             return
     reply.usage = TokenUsage(int(read or 0), int(written or 0))
-    cached = get(get(usage, "prompt_tokens_details") or get(usage, "input_tokens_details"), "cached_tokens")
-    thought = get(get(usage, "completion_tokens_details") or get(usage, "output_tokens_details"), "reasoning_tokens")
-    reply.cached_tokens = cached if isinstance(cached, int) else reply.cached_tokens
-    reply.reasoning_tokens = thought if isinstance(thought, int) else reply.reasoning_tokens
+    details = given.get("prompt_tokens_details") or given.get("input_tokens_details")
+    if details is not None and isinstance(cached := get(details, "cached_tokens"), int):
+        reply.cached_tokens = cached
+    details = given.get("completion_tokens_details") or given.get("output_tokens_details")
+    if details is not None and isinstance(thought := get(details, "reasoning_tokens"), int):
+        reply.reasoning_tokens = thought
 
 
 def _reasoning(message: Any) -> str:
-    for name in _REASONING:
-        text = get(message, name)
-        if isinstance(text, str) and text:
-            return text
-    return ""
+    # Under one of these names servers send what a model thinks.
+    text = message.get("reasoning_content") or message.get("reasoning")
+    return text if isinstance(text, str) else ""
 
 
 def _text(content: Any) -> str:
@@ -95,33 +155,42 @@ def read_completion(response: Any) -> Reply:
     Raises:
         ModelError: It has no choices.
     """
-    choices = get(response, "choices")
+    whole = fields(response)
+    choices = whole.get("choices")
     if not choices:
-        error = get(response, "error")
+        error = whole.get("error")
         raise ModelError(f"the provider returned no choices{f': {error}' if error else ''}")
-    choice = choices[0]
-    message = get(choice, "message")
-    reply = Reply(raw=response, finish_reason=finish_reason_of(get(choice, "finish_reason")))
-    reply.text = _text(get(message, "content"))
+    choice = fields(choices[0])
+    message = fields(choice.get("message"))
+    reply = Reply(raw=response, finish_reason=finish_reason_of(choice.get("finish_reason")))
+    reply.text = _text(message.get("content"))
     reply.reasoning = _reasoning(message)
-    refusal = get(message, "refusal")
+    refusal = message.get("refusal")
     reply.refusal = refusal if isinstance(refusal, str) and refusal else None
-    logprobs = get(choice, "logprobs")
-    reply.logprobs = _plain(logprobs)
-    previous: str | None = None
-    for call in get(message, "tool_calls") or ():
-        function = get(call, "function") or get(call, "custom")
-        arguments = get(function, "arguments")
-        if arguments is None:
-            arguments = get(function, "input")
-        previous = ordered_id(get(call, "id"), previous)
-        made = ChatMessageToolCallFunction(
-            arguments="{}" if arguments is None or arguments == "" else arguments, name=get(function, "name") or ""
-        )
-        reply.tool_calls.append(ChatMessageToolCall(made, previous, "function"))
-    if (usage := get(response, "usage")) is not None:
+    if (logprobs := choice.get("logprobs")) is not None:
+        reply.logprobs = _plain(logprobs)
+    if calls := message.get("tool_calls"):
+        reply.tool_calls = _tool_calls(calls)
+    if (usage := whole.get("usage")) is not None:
         read_usage(usage, reply)
     return reply
+
+
+def _tool_calls(calls: Iterable[Any]) -> list[ChatMessageToolCall]:
+    read: list[ChatMessageToolCall] = []
+    previous: str | None = None
+    for one in calls:
+        call = fields(one)
+        function = fields(call.get("function") or call.get("custom"))
+        arguments = function.get("arguments")
+        if arguments is None:
+            arguments = function.get("input")
+        previous = ordered_id(call.get("id"), previous)
+        made = ChatMessageToolCallFunction(
+            arguments="{}" if arguments is None or arguments == "" else arguments, name=function.get("name") or ""
+        )
+        read.append(ChatMessageToolCall(made, previous, "function"))
+    return read
 
 
 def _plain(value: Any) -> Any:
@@ -141,7 +210,9 @@ class ChunkReader:
     """Reads the chunks of one streamed chat completion."""
 
     def __init__(self) -> None:
+        self.reasoning: list[str] = []
         self._reply = Reply()
+        self._new_delta = delta_class()
         self._begun = False
         self._refusal: list[str] = []
         self._logprobs: list[Any] = []
@@ -155,42 +226,44 @@ class ChunkReader:
         Raises:
             ModelError: The chunk is an error that the provider sent in the midst of the stream.
         """
-        usage = get(event, "usage")
-        if usage is not None:
+        read = _readers
+        chunk = read[type(event)](event)
+        if (usage := chunk.get("usage")) is not None:
             read_usage(usage, self._reply)
-        choices = get(event, "choices")
+        choices = chunk.get("choices")
         if not choices:
-            if choices is None and (error := get(event, "error")):
+            if choices is None and (error := chunk.get("error")):
                 raise ModelError(f"the provider broke the stream off: {_plain(error)}")
             return None
         choice = choices[0]
+        choice = read[type(choice)](choice)
         # With n above 1 the chunks of all choices come mixed: the first choice is the reply.
-        if get(choice, "index") not in (0, None):
+        if choice.get("index"):
             return None
         self._begun = True
-        if reason := get(choice, "finish_reason"):
+        if reason := choice.get("finish_reason"):
             self._reply.finish_reason = finish_reason_of(reason)
-        if (logprobs := get(choice, "logprobs")) is not None:
+        if (logprobs := choice.get("logprobs")) is not None:
             self._logprobs.extend(get(_plain(logprobs), "content") or ())
-        delta = get(choice, "delta")
-        if delta is None:
-            return None
-        content = get(delta, "content")
+        delta = choice.get("delta")
+        delta = read[type(delta)](delta)
+        content = delta.get("content")
         if content is not None and not isinstance(content, str):
             content = _text(content)
-        if refusal := get(delta, "refusal"):
+        if refusal := delta.get("refusal"):
             self._refusal.append(str(refusal))
-        reasoning = _reasoning(delta)
-        pieces = get(delta, "tool_calls")
+        pieces = delta.get("tool_calls")
         calls = [self._piece(piece) for piece in pieces] if pieces else None
-        if not content and not calls and not reasoning:
-            return None
-        return new_delta(content=content or None, tool_calls=calls, reasoning=reasoning)
+        if thought := _reasoning(delta):
+            self.reasoning.append(thought)
+            return new_delta(content or None, calls, reasoning=thought)
+        return self._new_delta(content or None, calls) if content or calls else None
 
     def _piece(self, piece: Any) -> ChatMessageToolCallStreamDelta:
-        index, given = get(piece, "index"), get(piece, "id")
-        function = get(piece, "function")
-        name, arguments = get(function, "name"), get(function, "arguments")
+        part = fields(piece)
+        index, given = part.get("index"), part.get("id")
+        function = fields(part.get("function"))
+        name, arguments = function.get("name"), function.get("arguments")
         if isinstance(arguments, Mapping):
             arguments = json.dumps(arguments, ensure_ascii=False)
         call = self._open.get(index)

@@ -106,6 +106,7 @@ class EventReader:
     """Reads the events of one streamed response."""
 
     def __init__(self) -> None:
+        self.reasoning: list[str] = []
         self._reply: Reply | None = None
         self._numbers: dict[Any, int] = {}
         self._last: str | None = None
@@ -122,7 +123,9 @@ class EventReader:
             self._begun = True
             return new_delta(content=get(event, "delta"))
         if kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
-            return new_delta(reasoning=get(event, "delta") or "")
+            thought = get(event, "delta") or ""
+            self.reasoning.append(thought)
+            return new_delta(reasoning=thought)
         if kind == "response.output_item.added" and get(get(event, "item"), "type") == "function_call":
             item = get(event, "item")
             number = self._numbers[get(event, "output_index")] = len(self._numbers)

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fairlead._optional import require
-from fairlead.errors import ConfigurationError, ModelConnectionError, ModelHTTPError, ModelTimeoutError, RateLimitError
+from fairlead.errors import (
+    ConfigurationError,
+    ModelConnectionError,
+    ModelError,
+    ModelHTTPError,
+    ModelTimeoutError,
+    RateLimitError,
+)
 
 __all__ = [
     "RETRY_EXPONENTIAL_BASE",
@@ -93,31 +100,56 @@ class RetryPolicy:
         seconds: float = self.wait * self.base ** (state.attempt_number - 1)
         return seconds * random.uniform(0.5, 1.0) if self.jitter else seconds
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, begun: float) -> dict[str, Any]:
         tenacity = require("tenacity", extra="openai", feature="retrying")
+        left = max(0.0, self.max_seconds - (time.monotonic() - begun))
         return {
-            "stop": tenacity.stop_after_attempt(self.max_attempts) | tenacity.stop_before_delay(self.max_seconds),
+            "stop": tenacity.stop_after_attempt(self.max_attempts) | tenacity.stop_before_delay(left),
             "wait": self._seconds,
             "retry": tenacity.retry_if_exception(is_retryable),
             "reraise": True,
         }
 
+    def _may_ask_again(self, error: BaseException) -> bool:
+        return self.max_attempts > 1 and is_retryable(error)
+
     def call(self, request: Callable[[], _Result]) -> _Result:
         """The result of ``request``, repeated as long as what it raises is worth it; then the last error."""
-        if self.max_attempts == 1:
+        begun = time.monotonic()
+        try:
             return request()
+        except ModelError as error:
+            if not self._may_ask_again(error):
+                raise
+            first = [error]
         from tenacity import Retrying
 
-        result: _Result = Retrying(**self._options())(request)
+        def again() -> _Result:
+            # What the first request raised is the outcome of the first attempt.
+            if first:
+                raise first.pop()
+            return request()
+
+        result: _Result = Retrying(**self._options(begun))(again)
         return result
 
     async def acall(self, request: Callable[[], Awaitable[_Result]]) -> _Result:
         """``call`` for asyncio."""
-        if self.max_attempts == 1:
+        begun = time.monotonic()
+        try:
             return await request()
+        except ModelError as error:
+            if not self._may_ask_again(error):
+                raise
+            first = [error]
         from tenacity import AsyncRetrying
 
-        result: _Result = await AsyncRetrying(**self._options())(request)
+        async def again() -> _Result:
+            if first:
+                raise first.pop()
+            return await request()
+
+        result: _Result = await AsyncRetrying(**self._options(begun))(again)
         return result
 
 
