@@ -305,6 +305,20 @@ def test_the_number_of_re_asks_is_bounded(server, make):
         stream.drain().parsed  # noqa: B018
 
 
+@pytest.mark.parametrize("mode", ["native", "prompt"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stop_sequence_inside_of_an_answer_is_text(server, make, mode, stream):
+    whole = json.dumps({"name": "the END", "age": 3})
+    server.replies = [say(whole + " END tail")]
+    model = make(CLAUDE, structured_output=mode)
+    if stream:
+        reply = model.generate_stream(HELLO, ["END"], response_format=SCHEMA).drain()
+    else:
+        reply = model.generate(HELLO, ["END"], response_format=SCHEMA)
+    assert reply.parsed == {"name": "the END", "age": 3} and reply.stop_sequence == "END"
+    assert "stopSequences" not in server.requests[-1].body.get("inferenceConfig", {})
+
+
 def test_a_regex(server, make):
     server.replies = [say("perhaps"), say("yes")]
     assert make(CLAUDE).generate(HELLO, grammar="yes|no").parsed == "yes"

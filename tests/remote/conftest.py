@@ -13,12 +13,18 @@ import pytest
 # litellm would fetch a table of prices, the hub's client asks nobody.
 pytest.importorskip("tenacity")
 
-_spec = importlib.util.spec_from_file_location("remote_loopback", Path(__file__).with_name("loopback.py"))
-assert _spec is not None and _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-sys.modules["remote_loopback"] = _module
+
+def load(name: str) -> Any:
+    """A module beside this one."""
+    spec = importlib.util.spec_from_file_location(f"remote_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[f"remote_{name}"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 sys.modules["conftest_remote"] = sys.modules[__name__]
-_spec.loader.exec_module(_module)
+_module = load("loopback")
 
 SECRET = "sk-secret-0123456789"
 

@@ -52,6 +52,8 @@ class Loopback:
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
         self.replies: list[Any] = []
+        # Whole answers, sent as they are: a body, or the events of a stream.
+        self.scripts: list[dict[str, Any] | list[dict[str, Any]]] = []
         self.gone = threading.Event()
         self.released = threading.Event()
         self.counts: dict[str, int] = {}
@@ -63,7 +65,7 @@ class Loopback:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def reset(self) -> None:
-        for seen in (self.requests, self.paths, self.headers, self.times, self.replies, self.counts):
+        for seen in (self.requests, self.paths, self.headers, self.times, self.replies, self.scripts, self.counts):
             seen.clear()
         self.gone.clear()
         self.released.clear()
@@ -110,6 +112,8 @@ class Loopback:
                 if number <= len(failures):
                     status, headers = failures[number - 1]
                     self._fail(status, dict(headers))
+                elif loop.scripts:
+                    self._script(loop.scripts.pop(0))
                 elif mode == "stalled":
                     loop.released.wait(5)
                 elif body.get("stream"):
@@ -137,6 +141,21 @@ class Loopback:
                     self.send_header(name, text)
                 self.end_headers()
                 self.wfile.write(data)
+
+            def _script(self, script: dict[str, Any] | list[dict[str, Any]]) -> None:
+                if isinstance(script, dict):
+                    self._json(200, script)
+                    return
+                self.send_response(200)
+                self.send_header("content-type", "text/event-stream")
+                self.send_header("connection", "close")
+                self.end_headers()
+                self.close_connection = True
+                for event in script:
+                    name = f"event: {event['type']}\n" if "type" in event else ""
+                    self.wfile.write(f"{name}data: {json.dumps(event)}\n\n".encode())
+                if "type" not in script[0]:
+                    self.wfile.write(b"data: [DONE]\n\n")
 
             def _completion(self, mode: str) -> dict[str, Any]:
                 text: Any = loop.replies.pop(0) if loop.replies else "hello END tail"

@@ -95,6 +95,23 @@ def test_refusals_and_cuts_are_not_asked_again(server):
     assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stop_sequence_inside_of_an_answer_is_text(server, stream):
+    whole = '{"name": "the END knot", "turns": 2}'
+
+    def ask(**more):
+        server.replies[:] = [whole + "END tail"]
+        if stream:
+            return model(server).generate_stream(ASK, ["END"], response_format=Knot, **more).drain()
+        return model(server, max_reasks=0).generate(ASK, ["END"], response_format=Knot, **more)
+
+    reply = ask()
+    assert reply.content == whole and reply.parsed.name == "the END knot" and reply.stop_sequence == "END"
+    assert "stop" not in server.requests[-1]
+    cut = ask(stop_inside_constraint=True)
+    assert cut.content == '{"name": "the ' and server.requests[-1]["stop"] == ["END"]
+
+
 def test_models_that_take_no_stop(server):
     reply = make("openai", server.url, "ok", profile={"stop": False}).generate(ASK, stop_sequences=["END"])
     assert reply.content == "hello " and "stop" not in server.requests[-1]

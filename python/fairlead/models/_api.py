@@ -42,6 +42,7 @@ class ApiCall:
     Attributes:
         payload: What is sent, in the provider's form.
         stop_sequences: Matched here, whether or not they are sent.
+        stop_inside_constraint: They cut a constrained answer wherever they stand, not only where it is complete.
         constraint: What the answer is checked against, or None.
         mode: How the constraint reaches the provider.
     """
@@ -50,6 +51,7 @@ class ApiCall:
     stop_sequences: tuple[str, ...] = ()
     constraint: Constraint | None = None
     mode: Mode = "native"
+    stop_inside_constraint: bool = False
 
     def is_valid(self, text: str) -> bool:
         """Whether a text is what was asked for, by the engine, and by pydantic if that is a class.
@@ -308,8 +310,8 @@ class ApiModel(Model):
     def _stop_filter(self, call: ApiCall) -> StopFilter | None:
         if not call.stop_sequences:
             return None
-        # Inside of a value a stop sequence is text; servers that were sent it see that otherwise, and cut.
-        return StopFilter(call.stop_sequences, None if call.constraint is None else call.is_valid)
+        inside = call.constraint is None or call.stop_inside_constraint
+        return StopFilter(call.stop_sequences, None if inside else call.is_valid)
 
     def _next_call(self, call: ApiCall, message: ChatMessage, reply: Reply, asked: int) -> ApiCall | None:
         """The request to send after an answer, if that isn't valid and may be asked for again."""
@@ -334,7 +336,9 @@ class ApiModel(Model):
             response_format: OpenAI's dictionary, a JSON Schema or a pydantic class (then ``message.parsed`` is an
                 instance). The answer is checked here too.
             tools_to_call_from: Tools that the model may ask for.
-            **kwargs: ``grammar``, ``tool_choice``, and whatever the provider takes.
+            **kwargs: ``grammar``, ``tool_choice``, and whatever the provider takes. ``stop_inside_constraint=True``
+                lets stop sequences cut a constrained answer anywhere; by default they are text inside of it, end it
+                only where it is complete, and aren't sent with it, since providers would cut.
 
         Returns:
             A message that is the caller's to change; ``raw`` is the client's response.

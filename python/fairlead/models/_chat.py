@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fairlead.errors import ConfigurationError, MessageError
@@ -37,12 +38,14 @@ class ChatModel(ApiModel):
         )
         # A stop given to the constructor, or to the call under the provider's name, is matched here too.
         stops = check_stops(payload.get("stop")) or stops
-        if not profile.stop:
+        given_format = payload.pop("response_format", None)
+        constraint = resolve_constraint(given_format, payload.pop("grammar", None))
+        inside = bool(payload.pop("stop_inside_constraint", False))
+        # Providers cut inside of a string of JSON too.
+        if not profile.stop or (constraint is not None and not inside):
             payload.pop("stop", None)
         elif stops and "stop" in payload:
             payload["stop"] = list(stops)
-        given_format = payload.pop("response_format", None)
-        constraint = resolve_constraint(given_format, payload.pop("grammar", None))
         if not profile.system:
             for message in payload["messages"]:
                 if message["role"] == "system":
@@ -53,7 +56,7 @@ class ChatModel(ApiModel):
             payload["tool_choice"] = "auto"
         if profile.max_tokens != "max_tokens" and "max_tokens" in payload:
             payload.setdefault(profile.max_tokens, payload.pop("max_tokens"))
-        call = ApiCall(payload, stops, constraint)
+        call = ApiCall(payload, stops, constraint, stop_inside_constraint=inside)
         if constraint is not None:
             self._constrain(call, constraint, given_format)
         elif given_format is not None:
@@ -107,8 +110,7 @@ class ChatModel(ApiModel):
             {"role": "assistant", "content": said},
             {"role": "user", "content": "That is not valid. " + _instruction(call.constraint)},
         ]
-        payload = {**call.payload, "messages": [*call.payload["messages"], *more]}
-        return ApiCall(payload, call.stop_sequences, call.constraint, call.mode)
+        return replace(call, payload={**call.payload, "messages": [*call.payload["messages"], *more]})
 
     def _stream_arguments(self) -> dict[str, Any]:
         """What makes a request a stream that ends with its usage."""

@@ -139,7 +139,8 @@ class EventReader:
         if kind in ("response.completed", "response.incomplete", "response.failed"):
             self._reply = read_response(get(event, "response"))
         elif kind == "error":
-            raise ModelError(f"the provider broke the stream off: {get(event, 'code')}: {get(event, 'message')}")
+            said = get(event, "error") or event
+            raise ModelError(f"the provider broke the stream off: {get(said, 'code')}: {get(said, 'message')}")
         return None
 
     def finish(self) -> Reply:

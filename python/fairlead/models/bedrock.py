@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -112,6 +112,12 @@ class _Request:
     check: OutputCheck | None
     mode: StructuredOutput | None
     wrapped: bool  # the answer is the member "value" of the tool's input
+
+    @property
+    def may_stop(self) -> Callable[[str], bool] | None:
+        """Where stop sequences end an answer: anywhere, or where it is what was asked for."""
+        check = self.check
+        return None if check is None else lambda text: check(text) is None
 
 
 class AmazonBedrockModel(Model):
@@ -288,7 +294,8 @@ class AmazonBedrockModel(Model):
         for name, theirs in _INFERENCE.items():
             if (value := body.pop(name, None)) is not None:
                 inference.setdefault(theirs, value)
-        if stops and self.profile.stop:
+        # Inside of a constrained answer a stop sequence is text, and Bedrock would cut there.
+        if stops and self.profile.stop and constraint is None:
             inference["stopSequences"] = list(dict.fromkeys([*inference.get("stopSequences", ()), *stops]))
         request: dict[str, Any] = {"modelId": self.model_id, "messages": turns}
         if given := body.pop("system", None):
@@ -381,7 +388,7 @@ class AmazonBedrockModel(Model):
             if answers:
                 text = _unwrapped(answers[0].function.arguments, request.wrapped)
                 calls, reason = [], "stop" if reason == "tool_calls" else reason
-        shown = StopFilter(request.stops)
+        shown = StopFilter(request.stops, request.may_stop)
         # A tool's input isn't text that could be stopped in.
         if request.mode != "tool":
             text = shown.feed(text)
@@ -482,7 +489,7 @@ class _Deltas(Iterator[ChatMessageStreamDelta]):
         if self._closed or (events := self._open()) is None:
             return
         request, reader = self._request, EventReader()
-        shown = StopFilter(() if request.mode == "tool" else request.stops)
+        shown = StopFilter(() if request.mode == "tool" else request.stops, request.may_stop)
         called, after_stop = False, 0
         reasoning: list[str] = []
         try:

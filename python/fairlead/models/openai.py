@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from fairlead._optional import require
@@ -114,7 +115,7 @@ class OpenAIModel(ChatModel):
         if self.api != "responses":
             return super()._ask_again(call, reply)
         messages = {**call.payload, "messages": call.payload["input"]}
-        following = super()._ask_again(ApiCall(messages, call.stop_sequences, call.constraint, call.mode), reply)
+        following = super()._ask_again(replace(call, payload=messages), reply)
         following.payload["input"] = following.payload.pop("messages")
         return following
 
