@@ -100,7 +100,8 @@ class ChatModel(ApiModel):
         if wanted == "auto":
             if profile.json_schema:
                 return "native"
-            return "tool" if profile.tools and not has_tools and _is_object(constraint.schema) else "prompt"
+            may_call = profile.tools and profile.tool_choice_required and not has_tools
+            return "tool" if may_call and _is_object(constraint.schema) else "prompt"
         return wanted
 
     def _ask_again(self, call: ApiCall, reply: Reply) -> ApiCall:

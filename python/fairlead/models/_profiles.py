@@ -44,21 +44,45 @@ class Profile:
     max_tokens: str = "max_tokens"
 
 
-# (provider, model, values): both are regular expressions that match the whole name, in lower case.
+# (provider, model, values): both are regular expressions that match the whole name, in lower case. What isn't known to
+# work is left at the default: a stop sequence that isn't sent is still matched here, and a schema reaches a model that
+# can't be held to it as a tool or in words.
 _ROWS: list[tuple[str, str, dict[str, Any]]] = [
+    # OpenAI: structured outputs came with gpt-4o-2024-08-06 and gpt-4o-mini; audio models have none.
     ("openai|azure", ".*", {"json_schema": True}),
-    ("openai|azure", r"gpt-3\.5.*|gpt-4|gpt-4-.*|davinci.*", {"json_schema": False}),
-    ("openai|azure", r"o\d.*|gpt-5.*", {"max_tokens": "max_completion_tokens"}),
-    ("openai|azure", r"o1-mini.*|o1-preview.*", {"json_schema": False, "tools": False, "system": False}),
+    ("openai|azure", r"gpt-3\.?5.*|gpt-4|gpt-4-.*|gpt-4o-2024-05-13|davinci.*", {"json_schema": False}),
+    ("openai|azure", r"gpt-audio.*|gpt-4o.*-audio.*", {"json_schema": False}),
+    # Models from before vision, and the small reasoning models without it.
+    ("openai|azure", r"gpt-3\.?5.*|gpt-4|gpt-4-(?:0314|0613|32k.*)|o1-(?:mini|preview).*|o3-mini.*", {"images": False}),
+    # Reasoning models refuse max_tokens, and from o3 on stop ("unsupported parameter").
+    ("openai|azure", r"o\d.*|gpt-[5-9].*", {"max_tokens": "max_completion_tokens"}),
+    ("openai|azure", r"gpt-[6-9].*", {"stop": False}),
+    # The first two had neither tools nor a system role nor stop sequences.
+    ("openai|azure", r"o1-(?:mini|preview).*", {"json_schema": False, "tools": False, "system": False, "stop": False}),
     # An OpenAI-compatible server at an address of the user's: vLLM, SGLang, llama.cpp, LM Studio and their kin.
     ("openai-compatible", ".*", {"json_schema": True}),
-    ("cerebras|fireworks-ai|together|novita|nebius|sambanova|groq|hf-inference", ".*", {"json_schema": True}),
+    # The Hub's providers whose documentation has response_format with a schema for their chat models.
+    ("cerebras|fireworks-ai|together|novita|nebius|sambanova|hf-inference", ".*", {"json_schema": True}),
+    # Text Generation Inference takes {"type": "regex"} beside schemas.
     ("hf-inference", ".*", {"grammar": "tgi"}),
-    ("gemini|vertex_ai|mistral|xai|deepinfra|hosted_vllm", ".*", {"json_schema": True}),
+    # Groq holds some models to schemas and answers 400 for the others.
+    ("groq", "gpt-oss-.*|kimi-k2.*|llama-4-.*|qwen3.*", {"json_schema": True}),
+    ("gemini|vertex_ai", "gemini-.*", {"json_schema": True}),
+    ("mistral|xai|deepinfra|hosted_vllm", ".*", {"json_schema": True}),
+    ("mistral", "codestral-mamba.*", {"json_schema": False}),
     ("hosted_vllm", ".*", {"grammar": "vllm"}),
-    ("anthropic", ".*claude-(opus|sonnet|haiku)-4-[5-9].*", {"json_schema": True}),
+    # Claude: output_config.format from Opus 4.1 and Sonnet 4.5 on. On Vertex an organization's policy has it off.
+    (
+        "anthropic",
+        "claude-(?:opus-4-1|(?:opus|sonnet|haiku)-4-[5-9]|(?:opus|sonnet|haiku|fable|mythos)-[5-9]).*",
+        {"json_schema": True},
+    ),
+    # These answer a forced tool choice with an error.
+    (".*", r".*claude-(?:opus-5-5|sonnet-5-5|fable-5-1).*", {"tool_choice_required": False}),
+    # Ollama has a format parameter for schemas, and no tool_choice.
     ("ollama|ollama_chat", ".*", {"json_schema": True, "tool_choice_required": False}),
-    (".*", r"gemma-2.*", {"system": False}),
+    # Its chat template raises for a system role.
+    (".*", r"gemma-2-.*", {"system": False}),
 ]
 _TABLE = [(re.compile(provider), re.compile(model), values) for provider, model, values in _ROWS]
 _FIELDS = frozenset(field.name for field in fields(Profile))

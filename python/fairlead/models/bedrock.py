@@ -67,21 +67,36 @@ class BedrockProfile:
 _NATIVE = BedrockProfile(tool_choice=True, structured="native")
 _CALLS = BedrockProfile(tool_choice=True, structured="tool")
 _WORDS = BedrockProfile(tools=False, images=False)
+# Open-weight models for text: tools can be offered, not forced.
+_OFFERED: dict[str, Any] = {"tool_choice": False, "images": False}
 
-# The first pattern that a model's id (without region and ARN) begins with; unknown ones get BedrockProfile().
+# The first pattern that a model's id (without region and ARN) begins with; unknown ones get BedrockProfile(). From the
+# user guide's table of what Converse supports for each model; structured outputs of Claude from its page about those, of
+# open-weight models from LiteLLM's table.
 _PROFILES: tuple[tuple[str, BedrockProfile], ...] = (
+    # Before tools and vision.
     (r"anthropic\.claude-(v2|instant)", _WORDS),
-    (r"anthropic\.claude-(3|sonnet-4-2|opus-4-2|opus-4-1|sonnet-4$|opus-4$)", _CALLS),
-    (r"anthropic\.claude-(sonnet|haiku|opus)-4-[5-9]", _NATIVE),
+    # outputConfig: only these of Claude's, whatever Anthropic's own API has.
+    (r"anthropic\.claude-(sonnet|haiku|opus)-4-[56]", _NATIVE),
+    # A forced tool choice is an error here, so that a schema can't travel as a tool.
+    (r"anthropic\.claude-(opus-5-5|sonnet-5-5|fable-5-1)", replace(_NATIVE, tool_choice=False)),
     (r"anthropic\.", _CALLS),
-    (r"amazon\.nova-(micro)", replace(_CALLS, images=False)),
+    (r"amazon\.nova-micro", replace(_CALLS, images=False)),
     (r"amazon\.nova-", _CALLS),
+    # No system prompts, no tools.
     (r"amazon\.titan-text", replace(_WORDS, system=False)),
+    # Llama's body has no stop sequences; tools came with 3.1.
     (r"meta\.llama3-[0-9]+b|meta\.llama2", replace(_WORDS, stop=False)),
     (r"meta\.", BedrockProfile(stop=False)),
     (r"mistral\.(mistral-7b|mixtral)", replace(_WORDS, system=False)),
+    # toolChoice "any" is Mistral Large's beside Claude's and Nova's.
     (r"mistral\.mistral-large-24|mistral\.pixtral", _CALLS),
+    (r"mistral\.(mistral-large-3|ministral-3)", replace(_NATIVE, tool_choice=False)),
+    (r"qwen\.qwen3-vl", replace(_NATIVE, tool_choice=False)),
+    (r"qwen\.qwen3-|deepseek\.v3|moonshot\.kimi-k2|minimax\.minimax-m2", replace(_NATIVE, **_OFFERED)),
     (r"cohere\.command-r", BedrockProfile(images=False)),
+    # Jamba-Instruct is older than its tools.
+    (r"ai21\.jamba-instruct", _WORDS),
     (r"ai21\.jamba", BedrockProfile(images=False)),
     (r"deepseek\.r1", _WORDS),
 )
