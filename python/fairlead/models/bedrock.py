@@ -71,7 +71,7 @@ _WORDS = BedrockProfile(tools=False, images=False)
 _OFFERED: dict[str, Any] = {"tool_choice": False, "images": False}
 
 # The first pattern that a model's id (without region and ARN) begins with; unknown ones get BedrockProfile(). From the
-# user guide's table of what Converse supports for each model; structured outputs of Claude from its page about those, of
+# user guide's table of what Converse supports for each model; structured outputs of Claude from its own page, of
 # open-weight models from LiteLLM's table.
 _PROFILES: tuple[tuple[str, BedrockProfile], ...] = (
     # Before tools and vision.
