@@ -296,15 +296,21 @@ def new_engine(arguments: Mapping[str, Any]) -> Any:
 
 def _shut_down(engine: Any) -> None:
     global _local_engines
-    local = in_process(engine)
-    engine.engine_core.shutdown()
-    if not local:
+    client = engine.engine_core
+    if not in_process(engine):
+        client.shutdown()
         return
     with _LOCAL_LOCK:
         _local_engines -= 1
         last = not _local_engines
     if last:
-        # The process groups are the process's own: the next engine makes new ones.
-        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-
-        cleanup_dist_env_and_memory()
+        client.shutdown()
+        return
+    # That would also take down the process groups, which other engines in this process use.
+    finalizer = getattr(client, "_finalizer", None)
+    if finalizer is not None:
+        finalizer.detach()
+    core = client.engine_core
+    core.structured_output_manager.clear_backend()
+    core.model_executor.shutdown()
+    core.scheduler.shutdown()

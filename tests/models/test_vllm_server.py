@@ -1,0 +1,145 @@
+"""vLLM's server with fairlead in it, through OpenAIModel, on loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("vllm")
+pytest.importorskip("openai")
+
+from fairlead import FairleadError, OpenAIModel
+from fairlead.testing import tiny_model_dir
+
+pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+
+ASK = [{"role": "user", "content": "Please answer."}]
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 99}, "ok": {"type": "boolean"}},
+    "required": ["n", "ok"],
+    "additionalProperties": False,
+}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "pick",
+        "description": "Pick a side.",
+        # Without it vLLM asks for any arguments at all.
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"side": {"enum": ["left", "right"]}},
+            "required": ["side"],
+            "additionalProperties": False,
+        },
+    },
+}
+FLAGS = "--dtype float32 --enforce-eager --kv-cache-memory-bytes 100000000 --gpu-memory-utilization 0.3"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder, log = str(tiny_model_dir(head_dim=32)), tmp_path_factory.mktemp("server") / "log"
+    command = [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder, *FLAGS.split()),
+        *("--host", "127.0.0.1", "--port", str(port), "--max-model-len", "2048"),
+        *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
+        *("--additional-config", '{"fairlead": true}'),
+    ]
+    with log.open("wb") as out:
+        running = subprocess.Popen(command, env=os.environ, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 240
+        while True:
+            if running.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the server didn't start: {log.read_text()[-3000:]}")
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).read()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/v1", log
+    finally:
+        running.terminate()
+        try:
+            running.wait(20)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+
+
+@pytest.fixture(scope="module")
+def model(server: tuple[str, Path]) -> Any:
+    return OpenAIModel(
+        str(tiny_model_dir(head_dim=32)),
+        api_base=server[0],
+        api_key="-",
+        temperature=0.0,
+        profile={"grammar": "vllm", "stop": True},
+    )
+
+
+def test_whole_and_streamed(model):
+    reply = model.generate(ASK, max_tokens=20)
+    assert reply.content and reply.finish_reason == "length"
+    assert reply.token_usage.output_tokens == 20 and reply.token_usage.input_tokens > 3
+    deltas = list(model.generate_stream(ASK, max_tokens=20))
+    assert "".join(delta.content or "" for delta in deltas) == reply.content
+    assert deltas[-1].token_usage == reply.token_usage
+
+
+def test_stop_sequences(model):
+    text = model.generate(ASK, max_tokens=20).content
+    stop = text[len(text) // 2 : len(text) // 2 + 2]
+    expected = text[: text.index(stop)]
+    assert model.generate(ASK, max_tokens=20, stop_sequences=[stop]).content == expected
+    assert model.generate_stream(ASK, max_tokens=20, stop_sequences=[stop]).drain().content == expected
+
+
+def test_a_schema_that_only_fairlead_enforces(model, server):
+    reply = model.generate(ASK, response_format=SCHEMA, max_tokens=400)
+    assert reply.parsed["n"] % 7 == 0
+    assert model.generate_stream(ASK, response_format=SCHEMA, max_tokens=400).drain().parsed == reply.parsed
+    assert "Xgrammar" not in server[1].read_text()
+
+
+def test_a_regex(model):
+    assert re.fullmatch("[a-f]{3}-[0-9]{2}", model.generate(ASK, grammar="[a-f]{3}-[0-9]{2}").content)
+
+
+def test_many_at_once(model):
+    import asyncio
+
+    async def run() -> list[Any]:
+        return await asyncio.gather(*(model.agenerate(ASK, grammar=f"{n}x[0-9]{{4}}") for n in range(8)))
+
+    for n, reply in enumerate(asyncio.run(run())):
+        assert re.fullmatch(f"{n}x[0-9]{{4}}", reply.content)
+
+
+def test_a_required_call(model):
+    reply = model.generate(ASK, tools_to_call_from=[TOOL], tool_choice="required", max_tokens=400)
+    assert reply.tool_calls and reply.tool_calls[0].function.name == "pick"
+    assert reply.tool_calls[0].function.arguments["side"] in ("left", "right")
+
+
+def test_what_it_refuses(model):
+    unsupported = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    for wrong in ({"response_format": unsupported}, {"grammar": "a("}):
+        with pytest.raises(FairleadError):
+            model.generate(ASK, **wrong)
+    assert model.generate(ASK, grammar="yes").content == "yes"
