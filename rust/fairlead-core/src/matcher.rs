@@ -228,7 +228,23 @@ impl GrammarMatcher {
     }
 
     fn advance(&mut self, bytes: &[u8]) -> bool {
-        for &b in bytes {
+        let mut at = 0;
+        while let Some(&b) = bytes.get(at) {
+            let plain = |&&b: &&u8| (0x20..0x7F).contains(&b) && b != b'"' && b != b'\\';
+            let run = bytes[at..].iter().take_while(plain).count();
+            if run > 1
+                && !self.has_scarce_keys()
+                && let Some(next) = Stack::pass(&self.space.store, &self.tops, &bytes[at..at + run])
+            {
+                self.text.extend_from_slice(&bytes[at..at + run]);
+                self.tops = next;
+                at += run;
+                if self.tops.is_empty() {
+                    return false;
+                }
+                continue;
+            }
+            at += 1;
             self.text.push(b);
             // A key ends with a quote; only then does it matter what kind it is of.
             let scarce = b == b'"' && self.tops.iter().any(|t| self.space.store.ends_scarce_key(t.frame));

@@ -1,7 +1,7 @@
 //! Arrays: the first items one by one, the others alike.
 
 use super::expr::{ExprId, Flags, Node, RuleId, UNBOUNDED, one_less};
-use super::members::Layout;
+use super::members::{GoesOn, Layout};
 use super::store::{EMPTY, Store};
 
 /// What an array may contain.
@@ -50,29 +50,49 @@ impl Store {
 
     /// Whether a rule may begin right at this state, as a flag.
     pub(super) fn elements_start(&self, state: &ElementsState) -> u8 {
-        if state.first { Flags::STARTS } else { self.goes_on_with(&self.elements_spec(state.spec).layout) }
+        if state.first { Flags::STARTS } else { self.starts_after(&self.elements_spec(state.spec).layout) }
     }
 
     /// One step of an [`ElementsState`]: closes, or writes a separator, an item and goes on.
     pub(super) fn unfold_elements(&self, state: &ElementsState) -> ExprId {
         let spec = self.elements_spec(state.spec);
-        let item = spec.prefix.get(state.at as usize).copied().or(spec.rest).filter(|_| state.hi > 0);
-        let more = item.map_or(EMPTY, |item| {
-            let rest = self.intern(Node::Elements(ElementsState {
-                at: (state.at + 1).min(spec.prefix.len() as u32),
-                first: false,
-                lo: state.lo.saturating_sub(1),
-                hi: one_less(state.hi),
-                ..*state
-            }));
+        let more = self.item_of(state).map_or(EMPTY, |item| {
             if state.first {
-                self.concat(self.call(item), rest)
+                self.next_item(state)
             } else {
-                self.sequence(&[self.byte(b','), self.spaced(spec.layout.after_comma, item), rest])
+                let item = self.spaced(spec.layout.after_comma, item);
+                self.sequence(&[self.byte(b','), item, self.after_item(state)])
             }
         });
         let closed = if state.lo == 0 { self.byte(b']') } else { EMPTY };
         self.close_or_go_on(&spec.layout, state.first, closed, more)
+    }
+
+    fn item_of(&self, state: &ElementsState) -> Option<RuleId> {
+        let spec = self.elements_spec(state.spec);
+        spec.prefix.get(state.at as usize).copied().or(spec.rest).filter(|_| state.hi > 0)
+    }
+
+    fn after_item(&self, state: &ElementsState) -> ExprId {
+        let prefix = self.elements_spec(state.spec).prefix.len() as u32;
+        self.intern(Node::Elements(ElementsState {
+            at: (state.at + 1).min(prefix),
+            first: false,
+            lo: state.lo.saturating_sub(1),
+            hi: one_less(state.hi),
+            ..*state
+        }))
+    }
+
+    /// The next item and the rest of an array.
+    pub(crate) fn next_item(&self, state: &ElementsState) -> ExprId {
+        self.item_of(state).map_or(EMPTY, |item| self.concat(self.call(item), self.after_item(state)))
+    }
+
+    /// What an array goes on with.
+    pub(crate) fn array_goes_on(&self, state: &ElementsState) -> Option<GoesOn> {
+        let close = if state.lo == 0 { self.byte(b']') } else { EMPTY };
+        self.goes_on(&self.elements_spec(state.spec).layout, state.first, close, self.item_of(state).is_some())
     }
 
     pub(super) fn clamp_elements(&self, e: ExprId, state: &ElementsState) -> ExprId {

@@ -96,6 +96,17 @@ impl Store {
         })
     }
 
+    /// Whether some byte may be written that belongs to no rule that is called; told without looking at any.
+    pub(crate) fn has_bytes(&self, e: ExprId) -> bool {
+        match self.node(e) {
+            Node::Empty | Node::Eps | Node::Final | Node::KeyMark | Node::Call(_) => false,
+            Node::Concat(a, b) => self.has_bytes(*a) || (self.nullable(*a) && self.has_bytes(*b)),
+            Node::Union(parts) => parts.iter().any(|&part| self.has_bytes(part)),
+            Node::Repeat { body, .. } => self.has_bytes(*body),
+            _ => true,
+        }
+    }
+
     /// The rules that may be entered next, each with what remains after it.
     pub(crate) fn calls(&self, e: ExprId) -> Calls {
         if !self.flags(e).starts_calls() {

@@ -119,6 +119,15 @@ pub(crate) struct MembersState {
     hi: u32,
 }
 
+/// What an object or array goes on with: whitespace, and then the closing bracket, or a comma and the whitespace after it
+/// (nothing before the first member or item); [`EMPTY`] for what can't come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GoesOn {
+    pub(crate) space: ExprId,
+    pub(crate) close: ExprId,
+    pub(crate) comma: ExprId,
+}
+
 impl MembersState {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.done.seen.len() * 8
@@ -196,7 +205,7 @@ impl Store {
     }
 
     /// The same for what follows an item: a closing bracket or a comma.
-    pub(super) fn goes_on_with(&self, layout: &Layout) -> u8 {
+    pub(super) fn starts_after(&self, layout: &Layout) -> u8 {
         self.flags(layout.close).starts() | self.flags(layout.before_comma).starts()
     }
 
@@ -222,8 +231,27 @@ impl Store {
 
     /// One step of a [`MembersState`]: closes, or writes a separator, a key, a value and goes on.
     pub(super) fn unfold_members(&self, state: &MembersState) -> ExprId {
+        let layout = self.members_spec(state.spec).layout;
+        let closed = if self.may_close(state) { self.byte(b'}') } else { EMPTY };
+        let mut more = self.next_keys(state);
+        if !state.first {
+            // A call of its own, so that its masks are the same whatever keys follow.
+            let comma = self.call_of(self.concat(self.byte(b','), layout.after_comma));
+            more = self.concat(comma, more);
+        }
+        self.close_or_go_on(&layout, state.first, closed, more)
+    }
+
+    /// Whether an object can end now.
+    fn may_close(&self, state: &MembersState) -> bool {
         let spec = self.members_spec(state.spec);
-        let layout = spec.layout;
+        let required = || (0u32..).zip(&*spec.declared).any(|(i, d)| d.required && !state.done.has(i, spec.ordered));
+        state.lo == 0 && state.owed == 0 && !required()
+    }
+
+    /// The keys that may come next, each with its value and the rest.
+    pub(crate) fn next_keys(&self, state: &MembersState) -> ExprId {
+        let spec = self.members_spec(state.spec);
         let ordered = spec.ordered;
         let open: Vec<u32> = (0..spec.declared.len() as u32).filter(|&i| !state.done.has(i, ordered)).collect();
         let needed = |i: &&u32| spec.declared[**i as usize].required;
@@ -286,22 +314,20 @@ impl Store {
                 }
             }
         }
-        let closed = if state.lo == 0 && required == 0 && state.owed == 0 { self.byte(b'}') } else { EMPTY };
-        let mut more = self.union(keys);
-        if !state.first {
-            // A call of its own, so that its masks are the same whatever keys follow.
-            let comma = self.call_of(self.concat(self.byte(b','), layout.after_comma));
-            more = self.concat(comma, more);
-        }
-        self.close_or_go_on(&layout, state.first, closed, more)
+        self.union(keys)
+    }
+
+    /// Whether the declared members come in the schema's order, and no count is left to keep.
+    fn is_in_order(spec: &MembersSpec, state: &MembersState) -> bool {
+        let in_order =
+            spec.ordered as usize == spec.declared.len() && spec.declared.iter().all(|d| d.spellings.is_none());
+        in_order && state.lo == 0 && state.hi == UNBOUNDED && state.owed == 0
     }
 
     /// The declared keys that may come next, where they come in the schema's order and no count is left to keep: all
     /// such states share one table of the keys, and what they have in common.
     fn choice_in_order(&self, spec: &MembersSpec, state: &MembersState) -> Option<ExprId> {
-        let in_order =
-            spec.ordered as usize == spec.declared.len() && spec.declared.iter().all(|d| d.spellings.is_none());
-        if !in_order || state.lo > 0 || state.hi != UNBOUNDED || state.owed != 0 {
+        if !Self::is_in_order(spec, state) {
             return None;
         }
         let from = state.done.next;
@@ -321,12 +347,42 @@ impl Store {
 
     /// The colon and the value after a key, and then the rest.
     pub(super) fn unfold_value(&self, rule: RuleId, rest: &MembersState) -> ExprId {
-        let layout = self.members_spec(rest.spec).layout;
-        let rest = self.intern(Node::Members(rest.clone()));
-        let value = self.spaced(layout.after_colon, rule);
-        // A call of its own too: its masks are the same after any key whose values are these.
-        let after_key = self.call_of(self.sequence(&[layout.before_colon, self.byte(b':'), value]));
-        self.concat(after_key, rest)
+        self.concat(self.call(self.after_key(rule, rest)), self.intern(Node::Members(rest.clone())))
+    }
+
+    /// A colon and a value as a rule, so that its masks are the same after any key whose values are these.
+    pub(crate) fn after_key(&self, rule: RuleId, rest: &MembersState) -> RuleId {
+        let Layout { before_colon, after_colon, .. } = self.members_spec(rest.spec).layout;
+        *self.after_keys.pin().get_or_insert_with((rule, before_colon, after_colon), || {
+            let colon = self.call_of(self.concat(before_colon, self.byte(b':')));
+            self.rule(self.concat(colon, self.spaced(after_colon, rule)))
+        })
+    }
+
+    /// What an object goes on with, where that takes no look at all of its keys.
+    pub(crate) fn object_goes_on(&self, state: &MembersState) -> Option<GoesOn> {
+        let spec = self.members_spec(state.spec);
+        if !Self::is_in_order(spec, state) {
+            return None;
+        }
+        let left = &spec.declared[state.done.next as usize..];
+        let may_close = !left.iter().any(|d| d.required);
+        let more = !left.is_empty() || spec.undeclared.iter().any(|u| self.call(u.value) != EMPTY);
+        self.goes_on(&spec.layout, state.first, if may_close { self.byte(b'}') } else { EMPTY }, more)
+    }
+
+    /// What objects and arrays have in common.
+    pub(super) fn goes_on(&self, layout: &Layout, first: bool, close: ExprId, more: bool) -> Option<GoesOn> {
+        let (space, other) = if first { (layout.empty, layout.open) } else { (layout.close, layout.before_comma) };
+        if space != other || !self.nullable(space) || !self.writes_all() {
+            return None;
+        }
+        let comma = match (more, first) {
+            (false, _) => EMPTY,
+            (true, true) => super::EPS,
+            (true, false) => self.concat(self.byte(b','), layout.after_comma),
+        };
+        Some(GoesOn { space, close, comma })
     }
 
     /// Whitespace and a value as one call, so that its masks are the same wherever it stands.

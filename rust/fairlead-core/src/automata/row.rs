@@ -126,6 +126,36 @@ impl Store {
         (to != EMPTY).then_some(to)
     }
 
+    /// Where several bytes lead that stand for themselves in JSON strings, if the expression is one that they can only
+    /// pass through: literals, or a string of any text but some. No state in between is made.
+    pub(crate) fn after_plain(&self, e: ExprId, bytes: &[u8]) -> Option<ExprId> {
+        let through = |mut slice: Slice| {
+            for &b in bytes {
+                match self.table(slice.table).branch(slice, b) {
+                    Some(part) => slice = part,
+                    None => return None,
+                }
+            }
+            Some(slice)
+        };
+        match self.node(e) {
+            Node::Text(state) => match self.as_free_text(e)? {
+                FreeText::Any => Some(e),
+                FreeText::But(slice) => Some(through(slice).map_or(self.free_text, |part| self.all_but(part, state))),
+            },
+            Node::Switch(slice) => {
+                let table = self.table(slice.table);
+                let ends = |(text, _): &(Box<[u8]>, ExprId)| text.len() < slice.depth as usize + bytes.len();
+                if table.entries[slice.lo as usize..slice.hi as usize].iter().any(ends) {
+                    return None;
+                }
+                Some(through(*slice).map_or(EMPTY, |part| self.slice(part)))
+            }
+            Node::Ranked(slice, from, to) => Some(through(*slice).map_or(EMPTY, |part| self.ranked(part, *from, *to))),
+            _ => None,
+        }
+    }
+
     /// The derivative of an expression by one byte.
     pub(crate) fn step(&self, e: ExprId, b: u8) -> ExprId {
         self.row(e).get(b).unwrap_or(EMPTY)

@@ -6,7 +6,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::expr::ExprId;
 use super::frame::Target;
-use super::store::{EPS, Store};
+use super::store::{EMPTY, EPS, Store};
 
 /// What lies below a frame: one node, or a set of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -150,6 +150,22 @@ impl Stack {
         }
         let extra = keys.key(below.extra, below.link)?;
         Some(Top { frame: store.after_mark(below.frame), extra, link: below.link })
+    }
+
+    /// All stacks after several bytes that stand for themselves in JSON strings; `None` if they have to be taken one by
+    /// one.
+    pub(crate) fn pass(store: &Store, tops: &[Top], bytes: &[u8]) -> Option<Tops> {
+        let mut out = Tops::new();
+        for top in tops {
+            let frame = store.after_plain(top.frame, bytes)?;
+            if out.iter().any(|other| other.frame == frame) {
+                return None;
+            }
+            if frame != EMPTY {
+                out.push(Top { frame, ..*top });
+            }
+        }
+        Some(out)
     }
 
     /// All stacks after one more byte; empty if there is none.

@@ -74,6 +74,8 @@ pub struct Store {
     pub(crate) plenty: papaya::HashMap<ExprId, bool>,
     /// The table of the declared keys of members that come in order.
     pub(crate) key_tables: papaya::HashMap<u32, Slice>,
+    /// The rules of a colon and a value, by the value's and the whitespace around the colon.
+    pub(super) after_keys: papaya::HashMap<(RuleId, ExprId, ExprId), RuleId>,
     pub(crate) known_lengths: papaya::HashMap<ExprId, Option<super::lengths::Lengths>>,
     pub(crate) moves: boxcar::Vec<Box<[super::frame::Move]>>,
     bytes: AtomicUsize,
@@ -116,6 +118,7 @@ impl Store {
             names: papaya::HashMap::new(),
             plenty: papaya::HashMap::new(),
             key_tables: papaya::HashMap::new(),
+            after_keys: papaya::HashMap::new(),
             known_lengths: papaya::HashMap::new(),
             moves: boxcar::Vec::new(),
             bytes: AtomicUsize::new(0),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::events::KeyEvents;
-use super::exits::ExitsId;
+use super::exits::{ExitsId, NO_EXITS};
 
 /// The tokens that a frame allows, reached from a set of trie nodes, and where the frame can be left inside a token.
 #[derive(Debug)]
@@ -20,6 +20,13 @@ pub(crate) struct MaskEntry {
     pub(crate) exits: ExitsId,
     /// Undeclared keys that tokens of this mask complete.
     pub(crate) events: SmallVec<[Arc<KeyEvents>; 1]>,
+}
+
+impl MaskEntry {
+    /// Whether no token begins with anything that the frame takes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.base.is_none() && self.tokens.is_empty() && self.exits == NO_EXITS && self.events.is_empty()
+    }
 }
 
 /// Sets the bits of tokens in a mask.

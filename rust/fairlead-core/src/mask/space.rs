@@ -18,7 +18,7 @@ use super::exits::{AT_ROOT, Closed, ExitSets, ExitsId, NO_EXITS, Tails};
 use super::frame_walk::{FrameWalk, OwnBytes, Part as Inside, leading};
 use super::text::TextMasks;
 use super::walk::{Found, walk};
-use crate::automata::{EMPTY, EPS, ExprId, FreeText, Node, Spelling, Stack, Store, Top, UNBOUNDED};
+use crate::automata::{EMPTY, EPS, ExprId, FreeText, GoesOn, Node, Spelling, Stack, Store, Top, UNBOUNDED};
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
 /// More tokens than this are kept as a bitmask of their own.
@@ -33,6 +33,10 @@ struct Mask {
     /// Events shared with other masks, and further ones.
     shared_events: SmallVec<[Arc<KeyEvents>; 1]>,
     events: Vec<KeyEvent>,
+    /// The first entry that was added and isn't empty.
+    first: Option<u32>,
+    /// Whether there is anything beside the tokens of that.
+    more: bool,
 }
 
 impl Mask {
@@ -154,7 +158,7 @@ impl Space {
     }
 
     fn store_mask(&self, mask: Mask) -> u32 {
-        let Mask { mut base, mut removed, mut tokens, exits, shared_events: mut all_events, events } = mask;
+        let Mask { mut base, mut removed, mut tokens, exits, shared_events: mut all_events, events, .. } = mask;
         if tokens.len() > DENSE {
             let mut row = base.map_or_else(|| vec![0u32; self.vocab.words()], |b| b.to_vec());
             clear_bits(&mut row, &removed);
@@ -279,6 +283,12 @@ impl Space {
         if self.uncached {
             return self.walked(exits, frame);
         }
+        if let Node::Call(rule) = self.store.node(frame) {
+            let entry = self.next(exits, self.store.body(*rule), true);
+            if self.entry(entry).events.is_empty() {
+                return entry;
+            }
+        }
         let frame = self.store.frame(frame).shared_by;
         let entered = entered && self.store.nullable(frame);
         if exits == AT_ROOT && !entered {
@@ -348,51 +358,102 @@ impl Space {
         }
         let mut mask = Mask::default();
         let marked = self.store.marks_key(frame);
-        let inner = self.store.unfold(self.store.after_mark(frame));
         // Keys of the same object, which may have been told of one already.
         let own = if marked { Events::OwnAgain } else { Events::Own };
         if marked {
             mask.shared_events.push(self.exits.key_events(&self.vocab.trie, exits));
         }
-        if let Some((first, rest)) = leading(&self.store, inner) {
-            let left = self.add(&mut mask, exits, first, true, Events::Inner);
-            self.add_rest(&mut mask, left, rest, own);
-            let left = self.add(&mut mask, exits, rest, entered, own);
-            mask.exits.extend_from_slice(self.exits.nodes(left));
-            mask.tidy();
-            return self.store_mask(mask);
-        }
-        let OwnBytes { tokens, exits: left, parts } = self.walk_from(exits, inner);
-        (mask.tokens, mask.exits) = (tokens, left);
-        for Inside { frame, nodes, walked } in parts {
-            let at = self.exits_id(nodes);
-            if let Some(tails) = self.tails(exits) {
-                // What is merged there is merged here.
-                self.exits.set_tails(at, &tails.trie, walked);
+        let frame = self.store.after_mark(frame);
+        match self.store.node(frame) {
+            // Objects and arrays are taken apart as they are, without residuals of their own.
+            Node::Value(rule, rest) => {
+                let after_key = self.store.body(self.store.after_key(*rule, rest));
+                let left = self.add(&mut mask, exits, after_key, true, Events::Inner);
+                if left != NO_EXITS {
+                    self.add_rest(&mut mask, left, self.store.intern(Node::Members(rest.clone())), own);
+                }
             }
-            self.add_rest(&mut mask, at, frame, own);
+            Node::Members(state) if let Some(goes_on) = self.store.object_goes_on(state) => {
+                self.go_on(&mut mask, exits, goes_on, || self.store.next_keys(state), own);
+            }
+            Node::Elements(state) if let Some(goes_on) = self.store.array_goes_on(state) => {
+                self.go_on(&mut mask, exits, goes_on, || self.store.next_item(state), own);
+            }
+            _ => self.put_together(&mut mask, exits, self.store.unfold(frame), entered, own),
         }
-        for (rule, rest) in self.store.calls(inner) {
+        mask.tidy();
+        if let Some(same) = mask.first.filter(|_| !mask.more && mask.events.is_empty() && mask.shared_events.is_empty())
+            && mask.exits == self.exits.nodes(self.entry(same).exits)
+        {
+            return same;
+        }
+        self.store_mask(mask)
+    }
+
+    /// Puts a mask together of what an object or array goes on with, and of what follows the comma.
+    fn go_on(&self, mask: &mut Mask, exits: ExitsId, goes_on: GoesOn, then: impl Fn() -> ExprId, own: Events) {
+        let GoesOn { space, close, comma } = goes_on;
+        let spaced = self.add(mask, exits, space, true, Events::Inner);
+        for at in [exits, spaced] {
+            let closed = self.add(mask, at, close, true, Events::Inner);
+            mask.exits.extend_from_slice(self.exits.nodes(closed));
+            let left = if comma == EPS { at } else { self.add(mask, at, comma, true, Events::Inner) };
+            if left != NO_EXITS {
+                self.add_rest(mask, left, then(), own);
+            }
+        }
+    }
+
+    /// Puts a mask together of the frame's own bytes and of what it calls.
+    fn put_together(&self, mask: &mut Mask, exits: ExitsId, frame: ExprId, entered: bool, own: Events) {
+        if let Some((first, rest)) = leading(&self.store, frame) {
+            let left = self.add(mask, exits, first, true, Events::Inner);
+            self.add_rest(mask, left, rest, own);
+            let left = self.add(mask, exits, rest, entered, own);
+            mask.exits.extend_from_slice(self.exits.nodes(left));
+            return;
+        }
+        if self.store.has_bytes(frame) {
+            let OwnBytes { tokens, exits: left, parts } = self.walk_from(exits, frame);
+            mask.more |= !tokens.is_empty();
+            mask.tokens.extend(tokens);
+            mask.exits.extend(left);
+            for Inside { frame, nodes, walked } in parts {
+                let at = self.exits_id(nodes);
+                if let Some(tails) = self.tails(exits) {
+                    // What is merged there is merged here.
+                    self.exits.set_tails(at, &tails.trie, walked);
+                }
+                self.add_rest(mask, at, frame, own);
+            }
+        }
+        for (rule, rest) in self.store.calls(frame) {
             let body = self.store.body(rule);
             if body == EMPTY || rest == EMPTY {
                 continue;
             }
             // Objects inside the rule have seen no key yet; those of `rest` are the frame's own.
-            let left = self.add(&mut mask, exits, body, true, Events::Inner);
-            self.add_rest(&mut mask, left, rest, own);
+            let left = self.add(mask, exits, body, true, Events::Inner);
+            self.add_rest(mask, left, rest, own);
         }
-        if self.store.nullable(inner) && !entered {
+        if self.store.nullable(frame) && !entered {
             mask.exits.extend_from_slice(self.exits.nodes(exits));
         }
-        mask.tidy();
-        self.store_mask(mask)
     }
 
     /// Adds the entry of a frame that is returned to, or entered, at a set of nodes to a mask, but for its exits, which
     /// are returned.
     fn add(&self, mask: &mut Mask, exits: ExitsId, frame: ExprId, entered: bool, events: Events) -> ExitsId {
-        let entry = self.entry(self.next(exits, frame, entered));
-        mask.add(entry, self.vocab.words(), events);
+        if exits == NO_EXITS || frame == EMPTY || (frame == EPS && entered) {
+            return NO_EXITS;
+        }
+        let index = self.next(exits, frame, entered);
+        let entry = self.entry(index);
+        if !entry.is_empty() {
+            mask.more |= mask.first.is_some_and(|first| first != index) || !entry.events.is_empty();
+            mask.first.get_or_insert(index);
+            mask.add(entry, self.vocab.words(), events);
+        }
         entry.exits
     }
 
