@@ -67,6 +67,18 @@ def test_closing_a_stream_closes_the_connection(model_of, server):
     assert server.gone.wait(5)
 
 
+def test_another_thread_closes_a_stream_that_waits(model_of, server):
+    stream = model_of("stalls").generate_stream(ASK)
+    assert next(stream).content == "par"
+    rest = []
+    waiting = threading.Thread(target=lambda: rest.extend(stream))
+    waiting.start()
+    time.sleep(0.05)
+    stream.close()
+    waiting.join(3)
+    assert not waiting.is_alive() and rest == []
+
+
 def test_leaving_an_async_stream_closes_the_connection(model_of, server):
     async def run() -> None:
         stream = model_of("endless").agenerate_stream(ASK)

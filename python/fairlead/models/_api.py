@@ -19,6 +19,7 @@ from fairlead.errors import ConfigurationError, LimitExceeded, ModelError, StopS
 from fairlead.messages import ChatMessage, ChatMessageToolCall, MessageRole, attach_info
 from fairlead.models import _retry
 from fairlead.models._base import Model
+from fairlead.models._connection import aclose, close
 from fairlead.models._constraint import Constraint
 from fairlead.models._http_errors import Redactor, TypedErrors
 from fairlead.models._output import StopFilter
@@ -440,7 +441,7 @@ class ApiModel(Model):
                 try:
                     return opened, events, await anext(events, None)
                 except BaseException:
-                    await _aclose(opened)
+                    await aclose(opened)
                     raise
 
         try:
@@ -458,7 +459,7 @@ class ApiModel(Model):
                 yield delta
         finally:
             if response is not None:
-                await _aclose(response)
+                await aclose(response)
 
     def generate_batch(
         self,
@@ -564,13 +565,13 @@ class _Deltas:
                 # What fails before anything has arrived may be asked for again.
                 first = list(islice(events, 1))
             except BaseException:
-                _close(response)
+                close(response)
                 raise
         with self._lock:
             self._response, self._events = response, chain(first, events)
             closed = self._closed
         if closed:
-            _close(response)
+            close(response)
 
     def run(self) -> Iterator[ChatMessageStreamDelta]:
         if self._closed:
@@ -601,7 +602,7 @@ class _Deltas:
 
     def _close_response(self) -> None:
         if self._response is not None:
-            _close(self._response)
+            close(self._response)
 
     def close(self) -> None:
         with self._lock:
@@ -635,22 +636,3 @@ def _structured_text(call: ApiCall, reply: Reply) -> str:
 
         return json.dumps(arguments, ensure_ascii=False)
     return without_fence(reply.text) if call.constraint is not None and call.mode == "prompt" else reply.text
-
-
-def _close(response: Any) -> None:
-    close = getattr(response, "close", None)
-    if close is not None:
-        try:
-            close()
-        except (RuntimeError, ValueError):
-            # A generator that another thread is running can't be closed by this one; it ends with its connection.
-            pass
-
-
-async def _aclose(response: Any) -> None:
-    # openai's streams have an async close(), generators aclose().
-    close = getattr(response, "aclose", None) or getattr(response, "close", None)
-    if close is not None:
-        result = close()
-        if hasattr(result, "__await__"):
-            await result

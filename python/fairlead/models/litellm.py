@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from fairlead._optional import require
@@ -82,8 +81,7 @@ class LiteLLMModel(ChatModel):
         return {"num_retries": 0, "max_retries": 0, **(self._stream_arguments() if stream else {}), **payload}
 
     def _send(self, payload: dict[str, Any], *, stream: bool) -> Any:
-        response = self.client.completion(**self._arguments(payload, stream))
-        return _ClosableStream(response) if stream else response
+        return self.client.completion(**self._arguments(payload, stream))
 
     async def _asend(self, payload: dict[str, Any], *, stream: bool) -> Any:
         return await self._async().acompletion(**self._arguments(payload, stream))
@@ -144,26 +142,3 @@ class LiteLLMRouterModel(LiteLLMModel):
 
     def _arguments(self, payload: dict[str, Any], stream: bool) -> dict[str, Any]:
         return {**(self._stream_arguments() if stream else {}), **payload}
-
-
-class _ClosableStream(Iterator[Any]):
-    """A stream of litellm, which has no ``close()``: that of the provider's stream within closes the connection."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._next = iter(stream).__next__
-
-    def __next__(self) -> Any:
-        return self._next()
-
-    def close(self) -> None:
-        stream = self._stream
-        while stream is not None:
-            if inspect.isgenerator(stream):
-                # The Router's: it keeps the deployment's stream to itself, and leaves it open when it is closed.
-                stream = inspect.getgeneratorlocals(stream).get("model_response")
-            elif hasattr(stream, "close"):
-                stream.close()
-                return
-            else:
-                stream = getattr(stream, "completion_stream", None)
