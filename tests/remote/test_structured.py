@@ -39,7 +39,9 @@ def test_native(server):
 
 def test_an_answer_that_isnt_valid_is_asked_for_once_more(server):
     server.replies[:] = ['{"name": "bowline"}', GOOD]
-    assert model(server).generate(ASK, response_format=Knot).parsed.turns == 2
+    reply = model(server).generate(ASK, response_format=Knot)
+    # Both requests are paid for.
+    assert reply.parsed.turns == 2 and reply.token_usage.total_tokens == 28
     assert "not valid" in server.requests[-1]["messages"][-1]["content"]
     server.replies[:] = ["no"] * 5
     reply = asyncio.run(model(server).agenerate(ASK, response_format=Knot))

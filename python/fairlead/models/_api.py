@@ -342,7 +342,8 @@ class ApiModel(Model):
                 only where it is complete, and aren't sent with it, since providers would cut.
 
         Returns:
-            A message that is the caller's to change; ``raw`` is the client's response.
+            A message that is the caller's to change; ``raw`` is the client's response, ``token_usage`` that of all
+            requests if an answer was asked for again.
 
         Raises:
             MessageError: A malformed message.
@@ -357,9 +358,11 @@ class ApiModel(Model):
             **kwargs,
         )
         asked = 0
+        spent: TokenUsage | None = None
         while True:
             reply = self._request(call)
             message = self._message(call, reply)
+            message.token_usage = spent = _total(spent, message.token_usage)
             following = self._next_call(call, message, reply, asked)
             if following is None:
                 return message
@@ -382,9 +385,11 @@ class ApiModel(Model):
             **kwargs,
         )
         asked = 0
+        spent: TokenUsage | None = None
         while True:
             reply = await self._arequest(call)
             message = self._message(call, reply)
+            message.token_usage = spent = _total(spent, message.token_usage)
             following = self._next_call(call, message, reply, asked)
             if following is None:
                 return message
@@ -626,6 +631,12 @@ def check_stops(stops: Any) -> tuple[str, ...]:
         if not stop:
             raise StopSequenceError("a stop sequence is empty")
     return tuple(stops)
+
+
+def _total(before: TokenUsage | None, usage: TokenUsage | None) -> TokenUsage | None:
+    if before is None or usage is None:
+        return usage or before
+    return TokenUsage(before.input_tokens + usage.input_tokens, before.output_tokens + usage.output_tokens)
 
 
 def _structured_text(call: ApiCall, reply: Reply) -> str:
