@@ -4,101 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-import warnings
 import weakref
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
-from fairlead.errors import ConfigurationError, LimitExceeded, ModelError, StopSequenceError, UnsupportedSchemaError
-from fairlead.messages import ChatMessage, ChatMessageToolCall, MessageRole, attach_info
+from fairlead.errors import ConfigurationError, StopSequenceError
+from fairlead.messages import ChatMessage, MessageRole, attach_info
 from fairlead.models import _retry
+from fairlead.models._api_stream import Deltas, Parts
 from fairlead.models._base import Model
-from fairlead.models._connection import aclose, close
-from fairlead.models._constraint import Constraint
+from fairlead.models._connection import aclose
+from fairlead.models._exchange import ApiCall, Reply, StreamReader
 from fairlead.models._http_errors import Redactor, TypedErrors
 from fairlead.models._output import StopFilter
 from fairlead.models._profiles import Profile, find_profile
 from fairlead.models._retry import RateLimiter, RetryPolicy
 from fairlead.models._saving import is_secret
-from fairlead.models._validation import OutputCheck, without_fence
-from fairlead.streaming import ChatMessageStreamDelta, ChatStream, new_delta
-from fairlead.types import FinishReason, ReplyInfo, TokenUsage
+from fairlead.models._validation import without_fence
+from fairlead.streaming import ChatMessageStreamDelta, ChatStream
+from fairlead.types import ReplyInfo, TokenUsage
 
-__all__ = ["ApiCall", "ApiModel", "Reply", "StreamReader"]
-
-# How a schema reaches the provider: its own parameter, a tool that must be called, or words in the prompt.
-Mode = Literal["native", "tool", "prompt"]
-
-
-@dataclass
-class ApiCall:
-    """One request, understood.
-
-    Attributes:
-        payload: What is sent, in the provider's form.
-        stop_sequences: Matched here, whether or not they are sent.
-        stop_inside_constraint: They cut a constrained answer wherever they stand, not only where it is complete.
-        constraint: What the answer is checked against, or None.
-        mode: How the constraint reaches the provider.
-    """
-
-    payload: dict[str, Any]
-    stop_sequences: tuple[str, ...] = ()
-    constraint: Constraint | None = None
-    mode: Mode = "native"
-    stop_inside_constraint: bool = False
-
-    def is_valid(self, text: str) -> bool:
-        """Whether a text is what was asked for, by the engine, and by pydantic if that is a class.
-
-        Warns:
-            UserWarning: The engine can't check the schema, so that it was only checked to be JSON.
-        """
-        if self.constraint is None:
-            return True
-        try:
-            return OutputCheck(self.constraint)(text) is None
-        except (UnsupportedSchemaError, LimitExceeded) as error:
-            warnings.warn(f"the answer was only checked to be JSON: {error}", stacklevel=5)
-        try:
-            self.constraint.shape.parse(text)
-        except ValueError:
-            return False
-        return True
-
-
-@dataclass
-class Reply:
-    """A provider's answer, read: what a backend hands to the templates."""
-
-    text: str = ""
-    reasoning: str = ""
-    refusal: str | None = None
-    tool_calls: list[ChatMessageToolCall] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
-    usage: TokenUsage | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    logprobs: Any = None
-    raw: Any = None
-
-
-class StreamReader(Protocol):
-    """Reads the events of one stream; ``reasoning`` is what was thought so far, in pieces."""
-
-    reasoning: list[str]
-
-    def feed(self, event: Any) -> ChatMessageStreamDelta | None:
-        """The delta of an event, content as it came, without usage; None if the event has nothing to show."""
-
-    def finish(self) -> Reply:
-        """All that isn't in the deltas: finish reason, usage and the like; ModelError if nothing came."""
+__all__ = ["ApiModel", "check_stops"]
 
 
 class ApiModel(Model):
@@ -416,7 +345,7 @@ class ApiModel(Model):
             tools_to_call_from=tools_to_call_from,
             **kwargs,
         )
-        deltas = _Deltas(self, call)
+        deltas = Deltas(self, call)
         return ChatStream(deltas.run(), on_close=deltas.close)
 
     async def agenerate_stream(
@@ -435,7 +364,7 @@ class ApiModel(Model):
             tools_to_call_from=tools_to_call_from,
             **kwargs,
         )
-        parts = _Parts(self, call)
+        parts = Parts(self, call)
         response: Any = None
 
         async def begin() -> tuple[Any, Any, Any]:
@@ -492,127 +421,6 @@ class ApiModel(Model):
                 for messages in conversations
             ]
             return [one.result() for one in running]
-
-
-class _Parts:
-    """The deltas of one stream: text up to the first stop sequence, and the end with all that is known.
-
-    Attributes:
-        stopped: A stop sequence has ended the text.
-    """
-
-    def __init__(self, model: ApiModel, call: ApiCall) -> None:
-        self.stopped = False
-        self._model = model
-        self._call = call
-        self._reader = model._new_reader()
-        self._read = self._reader.feed
-        self._stops = model._stop_filter(call)
-        self._texts: list[str] = []
-        self._as_tool = call.mode == "tool" and call.constraint is not None
-
-    def feed(self, event: Any) -> ChatMessageStreamDelta | None:
-        delta = self._read(event)
-        if delta is None:
-            return None
-        if delta.tool_calls and self._as_tool:
-            # The arguments of the tool that stands for the schema are the answer.
-            delta.content = "".join(
-                str(piece.function.arguments)
-                for piece in delta.tool_calls
-                if piece.function and piece.function.arguments
-            )
-            delta.tool_calls = None
-        if content := delta.content:
-            if self._stops is not None:
-                delta.content = content = self._stops.feed(content)
-                self.stopped = self._stops.matched
-            if content:
-                self._texts.append(content)
-                return delta
-        return delta if delta.tool_calls or delta.reasoning else None
-
-    def finish(self) -> Iterator[ChatMessageStreamDelta]:
-        if self._stops is not None and not self.stopped and (rest := self._stops.finish()):
-            self._texts.append(rest)
-            yield new_delta(content=rest)
-        if self.stopped:
-            try:
-                reply = self._reader.finish()
-            except ModelError:
-                reply = Reply()
-        else:
-            reply = self._reader.finish()
-        reply.reasoning = "".join(self._reader.reasoning)
-        usage = reply.usage
-        last = new_delta(content="", token_usage=usage and TokenUsage(usage.input_tokens, usage.output_tokens))
-        attach_info(last, self._model._info(self._call, reply, "".join(self._texts), self._stops))
-        yield last
-
-
-class _Deltas:
-    # Closed from outside, not as a generator: another thread may close the stream while this one waits in it.
-    def __init__(self, model: ApiModel, call: ApiCall) -> None:
-        self._model = model
-        self._call = call
-        self._parts = _Parts(model, call)
-        self._response: Any = None
-        self._events: Iterator[Any] = iter(())
-        self._closed = False
-        self._lock = threading.Lock()
-
-    def _open(self) -> None:
-        self._model._apply_rate_limit()
-        with self._model._typed_errors:
-            response = self._model._send(self._call.payload, stream=True)
-            events = iter(response)
-            try:
-                # What fails before anything has arrived may be asked for again.
-                first = list(islice(events, 1))
-            except BaseException:
-                close(response)
-                raise
-        with self._lock:
-            self._response, self._events = response, chain(first, events)
-            closed = self._closed
-        if closed:
-            close(response)
-
-    def run(self) -> Iterator[ChatMessageStreamDelta]:
-        if self._closed:
-            return
-        parts = self._parts
-        feed = parts.feed
-        try:
-            self._model.retryer.call(self._open)
-            with self._model._typed_errors:
-                for event in self._events:
-                    delta = feed(event)
-                    if parts.stopped:
-                        self._close_response()
-                    if delta is not None:
-                        yield delta
-                    if parts.stopped:
-                        break
-                    if self._closed:
-                        self._close_response()
-                        return
-            self._close_response()
-            yield from parts.finish()
-        except BaseException:
-            # Closed by another thread while this one was reading: that is an end, not an error.
-            if not self._closed:
-                self.close()
-                raise
-
-    def _close_response(self) -> None:
-        if self._response is not None:
-            close(self._response)
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-        self._close_response()
 
 
 def check_stops(stops: Any) -> tuple[str, ...]:

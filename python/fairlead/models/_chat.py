@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from fairlead.errors import ConfigurationError, MessageError
-from fairlead.models._api import ApiCall, ApiModel, Mode, Reply, StreamReader, check_stops
+from fairlead.models._api import ApiModel, check_stops
 from fairlead.models._constraint import Constraint, resolve_constraint
+from fairlead.models._exchange import ApiCall, Mode, Reply, StreamReader
 from fairlead.models._openai_wire import ChunkReader, read_completion, strict_schema
 
 __all__ = ["ChatModel"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from fairlead.errors import ModelError
 from fairlead.messages import ChatMessageToolCall, ChatMessageToolCallFunction
-from fairlead.models._api import Reply
+from fairlead.models._exchange import Reply
 from fairlead.streaming import ChatMessageStreamDelta, ChatMessageToolCallStreamDelta, delta_class, new_delta
 from fairlead.tools._calls import call_id
 from fairlead.types import FinishReason, TokenUsage

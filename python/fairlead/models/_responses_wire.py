@@ -6,7 +6,7 @@ from typing import Any
 
 from fairlead.errors import ConfigurationError, ModelError
 from fairlead.messages import ChatMessageToolCall, ChatMessageToolCallFunction
-from fairlead.models._api import Reply
+from fairlead.models._exchange import Reply
 from fairlead.models._openai_wire import get, ordered_id, read_usage
 from fairlead.streaming import ChatMessageStreamDelta, ChatMessageToolCallStreamDelta, new_delta
 from fairlead.types import FinishReason

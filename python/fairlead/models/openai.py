@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from fairlead._optional import require
 from fairlead.errors import ConfigurationError
-from fairlead.models._api import ApiCall, Reply, StreamReader
 from fairlead.models._chat import ChatModel
+from fairlead.models._exchange import ApiCall, Reply, StreamReader
 from fairlead.models._responses_wire import EventReader, read_response, responses_payload
 
 __all__ = ["OpenAIModel", "OpenAIServerModel"]

@@ -1,0 +1,156 @@
+"""The deltas of a streamed answer: text up to the first stop sequence, and the end with all that is known."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from fairlead.errors import ModelError
+from fairlead.messages import attach_info
+from fairlead.models._connection import close
+from fairlead.models._exchange import ApiCall, Reply
+from fairlead.streaming import ChatMessageStreamDelta, new_delta
+from fairlead.types import TokenUsage
+
+if TYPE_CHECKING:
+    from fairlead.models._api import ApiModel
+
+__all__ = ["Deltas", "Parts"]
+
+
+class Parts:
+    """What becomes of a provider's events.
+
+    Args:
+        model: Whose answer it is.
+        call: The request.
+
+    Attributes:
+        stopped: A stop sequence has ended the text.
+    """
+
+    def __init__(self, model: ApiModel, call: ApiCall) -> None:
+        self.stopped = False
+        self._model = model
+        self._call = call
+        self._reader = model._new_reader()
+        self._read = self._reader.feed
+        self._stops = model._stop_filter(call)
+        self._texts: list[str] = []
+        self._as_tool = call.mode == "tool" and call.constraint is not None
+
+    def feed(self, event: Any) -> ChatMessageStreamDelta | None:
+        """The delta of an event, or None if there is nothing to show."""
+        delta = self._read(event)
+        if delta is None:
+            return None
+        if delta.tool_calls and self._as_tool:
+            # The arguments of the tool that stands for the schema are the answer.
+            delta.content = "".join(
+                str(piece.function.arguments)
+                for piece in delta.tool_calls
+                if piece.function and piece.function.arguments
+            )
+            delta.tool_calls = None
+        if content := delta.content:
+            if self._stops is not None:
+                delta.content = content = self._stops.feed(content)
+                self.stopped = self._stops.matched
+            if content:
+                self._texts.append(content)
+                return delta
+        return delta if delta.tool_calls or delta.reasoning else None
+
+    def finish(self) -> Iterator[ChatMessageStreamDelta]:
+        """What was held back, and the last delta."""
+        if self._stops is not None and not self.stopped and (rest := self._stops.finish()):
+            self._texts.append(rest)
+            yield new_delta(content=rest)
+        if self.stopped:
+            try:
+                reply = self._reader.finish()
+            except ModelError:
+                reply = Reply()
+        else:
+            reply = self._reader.finish()
+        reply.reasoning = "".join(self._reader.reasoning)
+        usage = reply.usage
+        last = new_delta(content="", token_usage=usage and TokenUsage(usage.input_tokens, usage.output_tokens))
+        attach_info(last, self._model._info(self._call, reply, "".join(self._texts), self._stops))
+        yield last
+
+
+class Deltas:
+    """One stream for a thread: opened, read to its end, closed.
+
+    Args:
+        model: Whose answer it is.
+        call: The request.
+    """
+
+    # Closed from outside, not as a generator: another thread may close the stream while this one waits in it.
+    def __init__(self, model: ApiModel, call: ApiCall) -> None:
+        self._model = model
+        self._call = call
+        self._parts = Parts(model, call)
+        self._response: Any = None
+        self._events: Iterator[Any] = iter(())
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def _open(self) -> None:
+        self._model._apply_rate_limit()
+        with self._model._typed_errors:
+            response = self._model._send(self._call.payload, stream=True)
+            events = iter(response)
+            try:
+                # What fails before anything has arrived may be asked for again.
+                first = list(islice(events, 1))
+            except BaseException:
+                close(response)
+                raise
+        with self._lock:
+            self._response, self._events = response, chain(first, events)
+            closed = self._closed
+        if closed:
+            close(response)
+
+    def run(self) -> Iterator[ChatMessageStreamDelta]:
+        """The deltas; the request goes out with the first."""
+        if self._closed:
+            return
+        parts = self._parts
+        feed = parts.feed
+        try:
+            self._model.retryer.call(self._open)
+            with self._model._typed_errors:
+                for event in self._events:
+                    delta = feed(event)
+                    if parts.stopped:
+                        self._close_response()
+                    if delta is not None:
+                        yield delta
+                    if parts.stopped:
+                        break
+                    if self._closed:
+                        self._close_response()
+                        return
+            self._close_response()
+            yield from parts.finish()
+        except BaseException:
+            # Closed by another thread while this one was reading: that is an end, not an error.
+            if not self._closed:
+                self.close()
+                raise
+
+    def _close_response(self) -> None:
+        if self._response is not None:
+            close(self._response)
+
+    def close(self) -> None:
+        """End the stream, from any thread."""
+        with self._lock:
+            self._closed = True
+        self._close_response()
