@@ -93,13 +93,19 @@ def test_ten_streams_at_once_say_what_each_says_alone(model):
 
 
 def test_constraints_of_several_callers_side_by_side(model):
-    async def run() -> list[Any]:
-        patterns = ["[0-9]{9}", "[a-f]{3}", "(yes|no)", "x{20}"] * 3
-        replies = await asyncio.gather(*(model.agenerate(USER, grammar=pattern) for pattern in patterns))
-        return list(zip(patterns, replies, strict=True))
+    async def run() -> tuple[list[Any], int]:
+        patterns = ["[0-9]{30}", "[a-f]{20}", "x{30}", "(yes){20}"] * 4
+        tasks = [asyncio.create_task(model.agenerate(USER, grammar=pattern, max_tokens=100)) for pattern in patterns]
+        most = 0
+        while not all(task.done() for task in tasks):
+            most = max(most, model.engine.get_num_unfinished_requests())
+            await asyncio.sleep(0.002)
+        return list(zip(patterns, [task.result() for task in tasks], strict=True)), most
 
-    for pattern, reply in asyncio.run(run()):
+    replies, most = asyncio.run(run())
+    for pattern, reply in replies:
         assert re.fullmatch(pattern, reply.content) and reply.finish_reason == "stop"
+    assert most > 8
 
 
 def test_a_closed_stream_ends_the_request(model):

@@ -8,7 +8,9 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from fairlead.errors import (
@@ -68,6 +70,8 @@ class LocalModel(Model):
     }
     # How many prompts generate_batch hands to _run_batch at once; None: all.
     _batch_size: ClassVar[int | None] = 1
+    # Where agenerate runs; None: asyncio's own threads, of which there are few.
+    _threads: Executor | None = None
     # Whether the backend can append what a constraint forces.
     _jumps: ClassVar[bool] = False
 
@@ -507,7 +511,8 @@ class LocalModel(Model):
             return self._message(request, output)
 
         cancelled = threading.Event()
-        running = asyncio.ensure_future(asyncio.to_thread(work))
+        loop = asyncio.get_running_loop()
+        running = asyncio.ensure_future(loop.run_in_executor(self._threads, copy_context().run, work))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fairlead._optional import require
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["VLLMModel"]
 
 _DEFAULT_MAX_TOKENS = 2048
+_MOST_THREADS = 512
 # Arguments of LLMEngine.add_request that a call may name.
 _REQUEST = frozenset({"lora_request", "priority", "trace_headers"})
 # Fields of SamplingParams that are this class's business, and what to use in their place.
@@ -115,6 +117,8 @@ class VLLMModel(LocalModel):
         self.tokenizer = self.engine.get_tokenizer()
         self._processor: Any = None
         self._sampling_fields = _sampling_fields()
+        # A thread that waits costs little, a request that waits for a thread misses its place in the batch.
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="fairlead-vllm-call")
         self.is_vlm = bool(self._config.is_multimodal_model)
         kwargs.setdefault("flatten_messages_as_text", not self.is_vlm)
         super().__init__(model_id=model_id, apply_chat_template_kwargs=apply_chat_template_kwargs, **kwargs)
