@@ -189,10 +189,10 @@ fn goes_on_in_parts(store: &Store, frame: ExprId) -> bool {
     flags.starts_calls() || (flags.calls() && leading(store, store.unfold(frame)).is_some())
 }
 
-/// What a frame begins with, if that is regular and may be empty but what follows isn't regular; and what follows.
+/// What a frame begins with, if that may be empty but what follows isn't regular; and what follows.
 pub(super) fn leading(store: &Store, frame: ExprId) -> Option<(ExprId, ExprId)> {
     match *store.node(frame) {
-        Node::Concat(a, b) if store.nullable(a) && !store.flags(a).calls() && store.flags(b).calls() => Some((a, b)),
+        Node::Concat(a, b) if store.nullable(a) && store.flags(b).calls() => Some((a, b)),
         _ => None,
     }
 }

@@ -21,6 +21,8 @@ use super::walk::{Found, walk};
 use crate::automata::{EMPTY, EPS, ExprId, FreeText, GoesOn, Node, Spelling, Stack, Store, Top, UNBOUNDED};
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
+/// Up to so many nodes what follows an optional beginning is looked for together with what follows none.
+const TOGETHER: usize = 64;
 /// More tokens than this are kept as a bitmask of their own.
 const DENSE: usize = 1500;
 /// A mask being put together.
@@ -394,20 +396,34 @@ impl Space {
     fn go_on(&self, mask: &mut Mask, exits: ExitsId, goes_on: GoesOn, then: impl Fn() -> ExprId, own: Events) {
         let GoesOn { space, close, comma } = goes_on;
         let spaced = self.add(mask, exits, space, true, Events::Inner);
-        for at in [exits, spaced] {
-            let closed = self.add(mask, at, close, true, Events::Inner);
-            mask.exits.extend_from_slice(self.exits.nodes(closed));
-            let left = if comma == EPS { at } else { self.add(mask, at, comma, true, Events::Inner) };
-            if left != NO_EXITS {
-                self.add_rest(mask, left, then(), own);
-            }
+        let at = self.both(exits, spaced);
+        let closed = self.add(mask, at, close, true, Events::Inner);
+        mask.exits.extend_from_slice(self.exits.nodes(closed));
+        let left = if comma == EPS { at } else { self.add(mask, at, comma, true, Events::Inner) };
+        if left != NO_EXITS {
+            self.add_rest(mask, left, then(), own);
         }
+    }
+
+    /// Two sets of exits as one.
+    fn both(&self, a: ExitsId, b: ExitsId) -> ExitsId {
+        if b == NO_EXITS {
+            return a;
+        }
+        let mut nodes = [self.exits.nodes(a), self.exits.nodes(b)].concat();
+        nodes.sort_unstable();
+        nodes.dedup();
+        self.exits_id(nodes)
     }
 
     /// Puts a mask together of the frame's own bytes and of what it calls.
     fn put_together(&self, mask: &mut Mask, exits: ExitsId, frame: ExprId, entered: bool, own: Events) {
         if let Some((first, rest)) = leading(&self.store, frame) {
             let left = self.add(mask, exits, first, true, Events::Inner);
+            if self.exits.nodes(left).len() <= TOGETHER && !self.store.nullable(rest) {
+                // Whitespace or none: what follows is found at once.
+                return self.add_rest(mask, self.both(exits, left), rest, own);
+            }
             self.add_rest(mask, left, rest, own);
             let left = self.add(mask, exits, rest, entered, own);
             mask.exits.extend_from_slice(self.exits.nodes(left));
