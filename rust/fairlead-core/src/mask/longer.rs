@@ -54,6 +54,13 @@ fn mark(trie: &Trie, node: u32, left: u32, deep: &mut [u64]) {
 pub(super) struct Levels([OnceLock<Arc<Longer>>; LEVELS.len()]);
 
 impl Levels {
+    /// Makes all levels.
+    pub(super) fn warm_up(&self, vocab: &Vocabulary) {
+        for (level, bytes) in self.0.iter().zip(LEVELS) {
+            level.get_or_init(|| Arc::new(Longer::new(vocab, bytes)));
+        }
+    }
+
     /// The highest level within so many bytes.
     pub(super) fn within(&self, vocab: &Vocabulary, bytes: u32) -> Option<&Longer> {
         let at = LEVELS.iter().rposition(|&level| level <= bytes)?;

@@ -623,7 +623,9 @@ impl Shared {
 
     /// Works out what masks of strings need once per vocabulary.
     pub(crate) fn warm_up(&self) {
-        self.space().text().classes(&self.vocab);
+        let space = self.space();
+        space.text().classes(&self.vocab);
+        space.text().levels.warm_up(&self.vocab);
     }
 
     /// The space to begin new matchers in: a fresh one once the last has grown past the budget.
