@@ -240,3 +240,33 @@ def test_requests_per_minute_is_shared_by_threads(server):
     for thread in threads:
         thread.join()
     assert max(server.times) - min(server.times) > 0.15
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "lookup", "arguments": '{"word": "brace"}'}}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "a rope"}
+
+
+def test_tool_calls_of_a_history_stay_calls(model_of, server):
+    if model_of.kind in ("litellm", "router"):
+        pytest.importorskip("mcp", reason="litellm needs it for tools")
+    model = model_of("ok")
+    server.replies[:] = [[CALL], "It is a rope."]
+    reply = model.generate(ASK, tools_to_call_from=[TOOL])
+    # The reply itself, as it came, and OpenAI's form of a result.
+    assert model.generate([*ASK, reply, RESULT], tools_to_call_from=[TOOL]).content == "It is a rope."
+    _, said, answer = server.requests[-1]["messages"]
+    assert said["role"] == "assistant" and not said.get("content")
+    assert [(one["id"], one["function"]) for one in said["tool_calls"]] == [("call_1", CALL["function"])]
+    assert (answer["role"], answer["tool_call_id"], answer["content"]) == ("tool", "call_1", "a rope")
+
+
+@pytest.mark.parametrize("history", ["no result", "no tools", "flattened"])
+def test_tool_calls_become_text_where_they_must(model_of, server, history):
+    said = {"role": "assistant", "content": "Let me see.", "tool_calls": [CALL]}
+    messages = [*ASK, said] if history == "no result" else [*ASK, said, RESULT]
+    more = {"no tools": {"profile": {"tools": False}}, "flattened": {"flatten_messages_as_text": True}}.get(history, {})
+    model_of("ok", **more).generate(messages)
+    sent = server.requests[-1]["messages"]
+    assert not any("tool_calls" in message or message["role"] == "tool" for message in sent)
+    assert "Let me see." in str(sent) and "brace" in str(sent)
+    assert history == "no result" or "a rope" in str(sent)

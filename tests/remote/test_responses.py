@@ -57,6 +57,19 @@ def test_a_request():
     assert sent["text"]["format"] == {"type": "json_schema", "name": "x", "schema": {}}
 
 
+def test_tool_calls_and_results_are_items_of_their_own():
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "Go."},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "done"},
+    ]
+    assert responses_payload({"messages": messages})["input"][1:] == [
+        {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "done"},
+    ]
+
+
 def test_a_response():
     reply = read_response(RESPONSE)
     assert (reply.text, reply.reasoning, reply.finish_reason) == ("Hi there!", "Think.", "stop")

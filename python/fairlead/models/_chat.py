@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from fairlead.errors import ConfigurationError, MessageError
+from fairlead.messages import clean_messages, tool_role_conversions
 from fairlead.models._api import ApiModel, check_stops
 from fairlead.models._constraint import Constraint, resolve_constraint
 from fairlead.models._exchange import ApiCall, Mode, Reply, StreamReader
 from fairlead.models._openai_wire import ChunkReader, read_completion, strict_schema
+from fairlead.models._tool_history import has_tool_calls, tool_messages
 
 __all__ = ["ChatModel"]
 
@@ -37,6 +39,8 @@ class ChatModel(ApiModel):
                 **kwargs,
             },
         )
+        if has_tool_calls(messages):
+            payload["messages"] = self._with_tool_messages(messages, kwargs)
         # A stop given to the constructor, or to the call under the provider's name, is matched here too.
         stops = check_stops(payload.get("stop")) or stops
         given_format = payload.pop("response_format", None)
@@ -63,6 +67,15 @@ class ChatModel(ApiModel):
         elif given_format is not None:
             payload["response_format"] = given_format
         return call
+
+    def _with_tool_messages(self, messages: Sequence[Any], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+        flatten = given.get("flatten_messages_as_text", self.flatten_messages_as_text)
+        roles = given.get("custom_role_conversions") or self.custom_role_conversions or tool_role_conversions
+        return tool_messages(
+            messages,
+            lambda some: clean_messages(some, roles, images="url", flatten=flatten),
+            native=self._profile.tools and not flatten,
+        )
 
     def _constrain(self, call: ApiCall, constraint: Constraint, given: Any) -> None:
         call.mode = self._mode(constraint, "tools" in call.payload)

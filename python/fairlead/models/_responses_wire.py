@@ -21,7 +21,7 @@ def responses_payload(payload: dict[str, Any]) -> dict[str, Any]:
         ConfigurationError: A parameter that has no counterpart there.
     """
     sent = dict(payload)
-    sent["input"] = [_message(message) for message in sent.pop("messages")]
+    sent["input"] = [item for message in sent.pop("messages") for item in _items(message)]
     sent.pop("stop", None)
     for name in ("max_tokens", "max_completion_tokens"):
         if name in sent:
@@ -40,6 +40,15 @@ def responses_payload(payload: dict[str, Any]) -> dict[str, Any]:
         if name in sent:
             raise ConfigurationError(f"the Responses API has no {name}")
     return sent
+
+
+def _items(message: dict[str, Any]) -> list[dict[str, Any]]:
+    if message["role"] == "tool":
+        return [{"type": "function_call_output", "call_id": message["tool_call_id"], "output": message["content"]}]
+    items = [] if message["content"] is None else [_message(message)]
+    for call in message.get("tool_calls") or ():
+        items.append({"type": "function_call", "call_id": call["id"], **call["function"]})
+    return items
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
