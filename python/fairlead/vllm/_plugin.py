@@ -1,8 +1,8 @@
 """Puts fairlead's engine into the place of vLLM's xgrammar backend, for those engines that ask for it.
 
 vLLM has no registry of backends: a closed list of names is compared in two places, at the front end (where requests
-are checked) and in the process of the scheduler (where masks are made). Both are wrapped here; an engine whose
-``additional_config`` doesn't name fairlead is served as before.
+are checked) and in the process of the scheduler (where masks are made). Both are wrapped here, and where logits on a
+CPU are masked; an engine whose ``additional_config`` doesn't name fairlead is served as before.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def ensure_registered() -> None:
             ) from error
         structured_output.XgrammarBackend = _choosing(backend)
         InputProcessor._validate_params = _checking(check)
+        _mask_on_cpu()
         _registered = True
 
 
@@ -89,6 +90,35 @@ def _checking(check: Any) -> Any:
         return result
 
     return validate
+
+
+def _mask_on_cpu() -> None:
+    try:
+        from vllm.platforms import current_platform
+
+        if not current_platform.is_cpu():
+            return
+        from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+        GPUModelRunner.sample_tokens = _masking(GPUModelRunner.sample_tokens)
+    except (ImportError, AttributeError):
+        # vLLM's own way does as well, slower.
+        return
+
+
+def _masking(sample: Any) -> Any:
+    @functools.wraps(sample)
+    def sample_tokens(self: Any, grammar_output: Any, *args: Any, **kwargs: Any) -> Any:
+        state = self.execute_model_state
+        logits = getattr(state, "logits", None)
+        if grammar_output is not None and logits is not None and logits.is_cpu and uses_fairlead(self.vllm_config):
+            from fairlead.vllm._worker import apply_grammar_bitmask
+
+            apply_grammar_bitmask(state.scheduler_output, grammar_output, self.input_batch.req_ids, logits)
+            grammar_output = None
+        return sample(self, grammar_output, *args, **kwargs)
+
+    return sample_tokens
 
 
 def _check_request(vllm_config: Any, wanted: Any) -> None:
