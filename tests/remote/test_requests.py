@@ -212,13 +212,25 @@ def test_no_usage(model_of):
 
 
 @pytest.mark.parametrize("mode", ["stalled", "stalls"])
-def test_no_answer_in_time(server, mode):
-    pytest.importorskip("openai")
-    from conftest_remote import make
-
-    model = make("openai", server.url, mode, client_kwargs={"timeout": 0.2}, retry=False)
+def test_no_answer_in_time(model_of, server, mode):
+    short = {"client_kwargs": {"timeout": 0.2}} if model_of.kind in ("openai", "azure") else {"timeout": 0.2}
+    begun = time.monotonic()
     with pytest.raises(ModelTimeoutError):
-        model.generate_stream(ASK).drain()
+        model_of(mode, retry=False, **short).generate_stream(ASK).drain()
+    assert time.monotonic() - begun < 4 and len(server.requests) == 1
+
+
+def test_another_model_takes_over(model_of, server):
+    from fairlead.models import FallbackModel
+
+    model = FallbackModel([model_of("down", retry=False), model_of("ok")])
+    assert model.generate(ASK).content == "hello END tail"
+    assert model.generate_stream(ASK).drain().content == "hello END tail"
+    assert asyncio.run(model.agenerate(ASK)).content == "hello END tail"
+    # What has begun to arrive isn't begun again elsewhere.
+    with pytest.raises(ModelError):
+        FallbackModel([model_of("cut"), model_of("ok")]).generate_stream(ASK).drain()
+    assert [request["model"].rpartition("/")[2] for request in server.requests] == ["down", "ok"] * 3 + ["cut"]
 
 
 def test_nobody_is_there():

@@ -106,6 +106,14 @@ def model_error(error: BaseException, redactor: Redactor, who: str) -> ModelErro
         # litellm's responses are made up; the real headers are beside them.
         headers = getattr(error, "litellm_response_headers", None) or headers
     said = redactor.text(str(error) or type(error).__name__)
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if hasattr(error, "llm_provider"):
+        # litellm makes up a status (408, 500) where there was no answer; what happened stands behind its errors.
+        behind = _names_behind(error)
+        if behind & _TIMEOUTS and status in (408, 500):
+            return ModelTimeoutError(f"{who} didn't answer in time: {said}")
+        if "APIConnectionError" in behind and status == 500:
+            return ModelConnectionError(f"no connection to {who}, or it broke: {said}")
     if isinstance(status, int) and status >= 400:
         body = redactor.value(_body(error, response))
         fields: dict[str, Any] = {"status_code": status, "body": body, "request_id": _request_id(error, headers)}
@@ -116,12 +124,25 @@ def model_error(error: BaseException, redactor: Redactor, who: str) -> ModelErro
         # A 503 may say how long too; the policy reads it wherever it stands.
         made.retry_after = retry_after_seconds(headers)
         return made
-    names = {cls.__name__ for cls in type(error).__mro__}
     if names & _TIMEOUTS:
         return ModelTimeoutError(f"{who} didn't answer in time: {said}")
     if names & _CONNECTIONS or isinstance(error, OSError):
         return ModelConnectionError(f"no connection to {who}, or it broke: {said}")
     return ModelError(f"{who} failed: {type(error).__name__}: {said}")
+
+
+def _names_behind(error: BaseException) -> set[str]:
+    """The names of the classes of an error and of those that led to it."""
+    names: set[str] = set()
+    waiting: list[Any] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            names |= {cls.__name__ for cls in type(one).__mro__}
+            waiting += [one.__cause__, one.__context__, getattr(one, "original_exception", None)]
+    return names
 
 
 def _body(error: Any, response: Any) -> Any:
