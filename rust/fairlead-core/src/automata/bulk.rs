@@ -15,6 +15,17 @@ pub(crate) struct Bulk {
     pub(crate) chars: u32,
 }
 
+/// Which characters that are not ASCII lead to a place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Beyond {
+    /// All of them.
+    All,
+    /// All but U+2028 and U+2029, which lead nowhere: what a dot means in a pattern.
+    OfLines,
+    /// Not even those.
+    Some,
+}
+
 /// The rest of a JSON string whose length is free too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum FreeText {
@@ -181,29 +192,43 @@ impl Store {
                 ascii |= 1 << b;
             }
         }
-        (ascii != 0).then(|| (ascii, self.loops_beyond(self.scalar, e, e)))
+        (ascii != 0).then(|| (ascii, self.beyond(e, e) == Beyond::All))
     }
 
-    /// Whether all characters that are not ASCII lead from `at` to `home`.
-    pub(crate) fn all_beyond(&self, at: ExprId, home: ExprId) -> bool {
-        self.loops_beyond(self.scalar, at, home)
+    /// Whether all characters that are not ASCII lead from `at` to `home`, or which of them do.
+    pub(crate) fn beyond(&self, at: ExprId, home: ExprId) -> Beyond {
+        self.loops_beyond(self.scalar, at, home, 0)
     }
 
-    /// Whether all characters that remain in `scalar`, ASCII ones aside, lead from `at` to `home`.
-    fn loops_beyond(&self, scalar: ExprId, at: ExprId, home: ExprId) -> bool {
+    /// The same for the characters that remain in `scalar`, ASCII ones aside, after some bytes.
+    fn loops_beyond(&self, scalar: ExprId, at: ExprId, home: ExprId, before: u32) -> Beyond {
         if scalar == super::EPS {
-            return at == home;
+            return if at == home { Beyond::All } else { Beyond::Some };
         }
-        self.row(scalar).edges.iter().filter(|edge| edge.lo >= 0x80).all(|edge| {
+        let mut all = Beyond::All;
+        for edge in self.row(scalar).edges.iter().filter(|edge| edge.lo >= 0x80) {
             let mut covered = u16::from(edge.lo);
-            for next in self.row(at).edges.iter().filter(|n| n.lo <= edge.hi && edge.lo <= n.hi) {
-                if u16::from(next.lo.max(edge.lo)) != covered || !self.loops_beyond(edge.to, next.to, home) {
-                    return false;
+            for next in self.row(at).edges.iter().filter(|n| n.lo <= edge.hi && edge.lo <= n.hi && self.alive(n.to)) {
+                let (lo, hi) = (next.lo.max(edge.lo), next.hi.min(edge.hi));
+                if before == 0xE280 && covered == 0xA8 && lo == 0xAA {
+                    // U+2028 and U+2029: no character of a line.
+                    (all, covered) = (Beyond::OfLines, 0xAA);
                 }
-                covered = u16::from(next.hi.min(edge.hi)) + 1;
+                let path = if lo == hi { before << 8 | u32::from(lo) } else { 0 };
+                let below = self.loops_beyond(edge.to, next.to, home, path);
+                if u16::from(lo) != covered || below == Beyond::Some {
+                    return Beyond::Some;
+                }
+                if below == Beyond::OfLines {
+                    all = below;
+                }
+                covered = u16::from(hi) + 1;
             }
-            covered == u16::from(edge.hi) + 1
-        })
+            if covered != u16::from(edge.hi) + 1 {
+                return Beyond::Some;
+            }
+        }
+        all
     }
 
     /// The least number of characters after the loop that `loop_class` found.

@@ -16,7 +16,7 @@ mod stack;
 mod store;
 mod text;
 
-pub(crate) use bulk::{Bulk, FreeText};
+pub(crate) use bulk::{Beyond, Bulk, FreeText};
 pub use byteset::ByteSet;
 pub(crate) use counted::Kinds;
 pub use counted::{Choices, CountedSpec, Tally};

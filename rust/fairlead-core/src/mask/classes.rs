@@ -7,22 +7,33 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::entry::set_bits;
-use crate::automata::{ExprId, Store};
+use crate::automata::{Beyond, ExprId, Store};
 use crate::vocab::{ROOT, Shape, Trie, Vocabulary};
 
 /// Fewer characters than this are not worth a class.
 const LEAST: u32 = 8;
 
-/// A class of characters: some ASCII ones, and all others or none of them.
+/// A class of characters: some ASCII ones, and all others or none of them, with or without the separators of lines and
+/// paragraphs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Class {
     ascii: u128,
     beyond: bool,
+    separators: bool,
 }
 
 impl Class {
+    const NONE: Self = Self { ascii: 0, beyond: false, separators: false };
+
+    /// The class with a character beyond ASCII.
+    fn with(self, c: char) -> Self {
+        let separator = matches!(c, '\u{2028}' | '\u{2029}');
+        Self { beyond: self.beyond || !separator, separators: self.separators || separator, ..self }
+    }
+
     fn has(self, made_of: Class) -> bool {
-        made_of.ascii & !self.ascii == 0 && (self.beyond || !made_of.beyond)
+        let others = (self.beyond || !made_of.beyond) && (self.separators || !made_of.separators);
+        made_of.ascii & !self.ascii == 0 && others
     }
 }
 
@@ -78,7 +89,7 @@ impl Classes {
             group.tokens.sort_unstable_by_key(|&(chars, token, _)| (chars, token));
         }
         let mut entered = vec![Vec::new(); 128];
-        enter(&vocab.trie, ROOT, Class { ascii: 0, beyond: false }, 0, &mut entered);
+        enter(&vocab.trie, ROOT, Class::NONE, 0, &mut entered);
         Self {
             groups,
             entered,
@@ -131,14 +142,14 @@ impl Classes {
 
 /// What a token is made of; its last character may be unfinished.
 fn class_of(token: &[u8]) -> Option<(u32, Class)> {
-    let mut class = Class { ascii: 0, beyond: false };
+    let mut class = Class::NONE;
     let whole = match std::str::from_utf8(token) {
         Ok(text) => text,
         Err(e) if e.error_len().is_none() => std::str::from_utf8(&token[..e.valid_up_to()]).ok()?,
         Err(_) => return None,
     };
     for c in whole.chars() {
-        if c.is_ascii() { class.ascii |= 1 << (c as u32) } else { class.beyond = true }
+        class = if c.is_ascii() { Class { ascii: class.ascii | 1 << (c as u32), ..class } } else { class.with(c) };
     }
     let unfinished = whole.len() < token.len();
     class.beyond |= unfinished;
@@ -156,19 +167,30 @@ fn enter(trie: &Trie, node: u32, before: Class, chars: u32, out: &mut [Vec<Enter
             let class = Class { ascii: before.ascii | 1 << b, ..before };
             enter(trie, child, class, chars + 1, out);
         } else if let Some(more @ 1..=3) = (b.leading_ones() as usize).checked_sub(1) {
-            enter_char(trie, child, more, Class { beyond: true, ..before }, chars + 1, out);
+            enter_char(trie, child, more, &mut vec![b], before, chars, out);
         }
     }
 }
 
 /// The same inside a character that still lacks some bytes.
-fn enter_char(trie: &Trie, node: u32, more: usize, before: Class, chars: u32, out: &mut [Vec<Entered>]) {
+fn enter_char(
+    trie: &Trie,
+    node: u32,
+    more: usize,
+    written: &mut Vec<u8>,
+    before: Class,
+    chars: u32,
+    out: &mut [Vec<Entered>],
+) {
     if more == 0 {
-        return enter(trie, node, before, chars, out);
+        let c = std::str::from_utf8(written).ok().and_then(|text| text.chars().next());
+        return enter(trie, node, before.with(c.unwrap_or(char::REPLACEMENT_CHARACTER)), chars + 1, out);
     }
     let (bytes, nodes) = trie.children(node);
-    for (_, &child) in bytes.iter().zip(nodes).filter(|(b, _)| **b & 0xC0 == 0x80) {
-        enter_char(trie, child, more - 1, before, chars, out);
+    for (&b, &child) in bytes.iter().zip(nodes).filter(|(b, _)| **b & 0xC0 == 0x80) {
+        written.push(b);
+        enter_char(trie, child, more - 1, written, before, chars, out);
+        written.pop();
     }
 }
 
@@ -208,10 +230,13 @@ impl<'a> Chain<'a> {
             return None;
         }
         let beyond = store.row(frame).edges.iter().any(|e| e.hi >= 0x80 && store.alive(e.to));
-        if beyond && !store.all_beyond(frame, next) {
-            return None;
-        }
-        let class = Class { ascii, beyond };
+        let separators = match store.beyond(frame, next) {
+            _ if !beyond => false,
+            Beyond::All => true,
+            Beyond::OfLines => false,
+            Beyond::Some => return None,
+        };
+        let class = Class { ascii, beyond, separators };
         Some(Self { store, class, known, states: vec![frame], endless: false, ended: false })
     }
 
@@ -242,7 +267,8 @@ impl<'a> Chain<'a> {
             }
         }
         let to = to.filter(|&to| left == 0 && self.store.alive(to))?;
-        (!self.class.beyond || self.store.all_beyond(state, to)).then_some(to)
+        let same = if self.class.separators { Beyond::All } else { Beyond::OfLines };
+        (!self.class.beyond || self.store.beyond(state, to) == same).then_some(to)
     }
 
     /// How many characters the tokens of the class alone may have, and the nodes of the trie at which other tokens
