@@ -289,6 +289,16 @@ def test_an_engine_that_is_forgotten():
     assert not thread.is_alive()
 
 
+def test_constraints_with_speculative_decoding():
+    drafts = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3, "prompt_lookup_min": 1}
+    patterns = ["(ab ){12}", "[12]{40}", "yes|no"]
+    with make(model_kwargs={**OPTIONS, "speculative_config": drafts}) as model:
+        ask = [{"role": "user", "content": "ab ab ab ab ab ab 1212121212"}]
+        replies = model.generate_batch([ask] * 3, grammar=patterns, max_tokens=200)
+        for pattern, reply in zip(patterns, replies, strict=True):
+            assert re.fullmatch(pattern, reply.content) and reply.finish_reason == "stop"
+
+
 # images
 
 
