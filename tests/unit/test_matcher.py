@@ -162,6 +162,33 @@ def test_forced_text() -> None:
     assert len(matcher("a{2000000000}").find_jump_forward_string()) < 10_000_000
 
 
+def test_forced_tokens_are_those_of_the_tokenizer_but_for_the_last() -> None:
+    def pairs(text: str) -> list[int]:
+        """Spells "ab" as one token wherever it stands."""
+        out: list[int] = []
+        for byte in text.encode():
+            out[-1:] = [PAIR] if byte == ord("b") and out[-1:] == [ord("a")] else [*out[-1:], byte]
+        return out
+
+    one = matcher("c|xabab(c|ab)")
+    assert one.forced_tokens(pairs) == []
+    assert one.accept_token(ord("x")) and one.find_jump_forward_string() == "abab"
+    assert one.forced_tokens(pairs) == [PAIR]
+    assert one.accept_token(PAIR) and one.accept_token(ord("a"))
+    # A spelling that writes something else, or that the grammar refuses, is relied on up to there.
+    assert one.forced_tokens(lambda text: [ord("x"), ord("b")]) == []
+    one.rollback(1)
+    assert one.forced_tokens(lambda text: [ord("a"), ord("b"), ord("c")]) == [ord("a"), ord("b")]
+    with pytest.raises(IndexError, match="outside"):
+        one.forced_tokens(lambda text: [10**9, 1])
+    with pytest.raises(RuntimeError, match="no tokenizer"):
+        one.forced_tokens(no_tokenizer)
+
+
+def no_tokenizer(text: str) -> list[int]:
+    raise RuntimeError("no tokenizer")
+
+
 def test_explain_says_why() -> None:
     one = matcher("[0-9]{2}")
     assert one.explain(ord("1")).startswith("allowed")

@@ -155,6 +155,26 @@ impl GrammarMatcher {
         String::from_utf8(forced).unwrap_or_default()
     }
 
+    /// The canonical tokens of the text that must come next: those of the tokenizer's own spelling that no longer text
+    /// could change. Appending them without asking the model, or one by one, writes the same.
+    ///
+    /// Args:
+    ///     encode: From text to token ids, without special tokens. Called without any lock held.
+    ///
+    /// Returns:
+    ///     Token ids that can be accepted one after the other; none if there is a choice.
+    fn forced_tokens(&self, encode: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+        let py = encode.py();
+        let text = self.find_jump_forward_string(py);
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut spelling = self.ids(&encode.call1((&text,))?.extract::<Vec<i64>>()?)?;
+        let certain = self.state(py).validate_spelling(text.as_bytes(), &spelling);
+        spelling.truncate(certain);
+        Ok(spelling)
+    }
+
     /// An independent matcher in the same state.
     fn __copy__(&self, py: Python<'_>) -> Self {
         self.fork(py)

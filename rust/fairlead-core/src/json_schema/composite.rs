@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use indexmap::IndexSet;
+use super::IndexSet;
 use serde_json::Value;
 
 use super::shape::{ALWAYS, Demands, NEVER, add_new, both, only, opposite, same};
@@ -215,7 +215,7 @@ impl EvaluatedKeys {
 
     /// The keys that nothing has looked at.
     pub(super) fn others(&self) -> Keys {
-        let mut names: IndexSet<Rc<str>> = IndexSet::new();
+        let mut names: IndexSet<Rc<str>> = IndexSet::default();
         let mut patterns = Vec::new();
         for keys in &self.keys {
             match keys {
@@ -249,10 +249,10 @@ pub(super) struct Objects {
 impl Default for Objects {
     fn default() -> Self {
         Self {
-            order: IndexSet::new(),
+            order: IndexSet::default(),
             members: Vec::new(),
             some: Vec::new(),
-            required: IndexSet::new(),
+            required: IndexSet::default(),
             names: Vec::new(),
             lo: 0,
             hi: UNBOUNDED,
@@ -265,7 +265,7 @@ impl Default for Objects {
 impl Objects {
     /// Objects that have a member.
     pub(super) fn with(key: &Rc<str>) -> Self {
-        let key = IndexSet::from([key.clone()]);
+        let key = IndexSet::from_iter([key.clone()]);
         Self { order: key.clone(), required: key, ..Self::default() }
     }
 

@@ -1,6 +1,6 @@
 //! `uniqueItems`, where each item is one of finitely many values or a string.
 
-use indexmap::IndexSet;
+use super::IndexSet;
 use serde_json::Value;
 
 use super::composite::Arrays;
@@ -32,7 +32,7 @@ impl Emitter<'_, '_> {
             shapes.push(if dead { Shape::default() } else { self.reader.shape_of(demands)? });
         }
         // A string that is one of a few somewhere is told apart by its number, wherever it stands.
-        let mut words: IndexSet<String> = IndexSet::new();
+        let mut words: IndexSet<String> = IndexSet::default();
         let mut all = Vec::new();
         for shape in &shapes {
             let (mut few, mut many) = (Vec::new(), Vec::new());

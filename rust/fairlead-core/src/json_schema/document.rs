@@ -67,7 +67,7 @@ const NAMED: [&str; 6] =
 
 /// A token of a JSON pointer.
 pub(super) fn escaped(token: &str) -> String {
-    token.replace('~', "~0").replace('/', "~1")
+    if token.contains(['~', '/']) { token.replace('~', "~0").replace('/', "~1") } else { token.to_owned() }
 }
 
 /// Resolves a reference against a base, after RFC 3986 section 5.2 for the forms that schemas use.
@@ -134,6 +134,40 @@ impl<'a> Documents<'a> {
 
     fn index(&mut self, mut place: Place<'a>) -> Place<'a> {
         let Value::Object(map) = place.schema else { return place };
+        // Most schemas have no name; those keywords are looked up only if there may be one.
+        if map.keys().any(|key| key.starts_with('$') || key == "id") {
+            self.name(&mut place, map);
+        }
+        self.evaluates |= map.keys().any(|key| key == "unevaluatedProperties" || key == "unevaluatedItems");
+        self.places.insert(place.key(), place.clone());
+        let child = |tail: String, schema: &'a Value| Place {
+            schema,
+            pointer: format!("{}{tail}", place.pointer).into(),
+            ..place.clone()
+        };
+        for (key, value) in map {
+            let at = || format!("/{}", escaped(key));
+            if NAMED.contains(&&**key) {
+                let at = at();
+                for (name, sub) in value.as_object().into_iter().flatten() {
+                    self.index(child(format!("{at}/{}", escaped(name)), sub));
+                }
+            } else if let Value::Array(items) = value {
+                if MANY.contains(&&**key) {
+                    let at = at();
+                    for (i, sub) in items.iter().enumerate() {
+                        self.index(child(format!("{at}/{i}"), sub));
+                    }
+                }
+            } else if ONE.contains(&&**key) {
+                self.index(child(at(), value));
+            }
+        }
+        place
+    }
+
+    /// Takes in what a schema says of itself: its draft, its identifier and its anchors.
+    fn name(&mut self, place: &mut Place<'a>, map: &'a serde_json::Map<String, Value>) {
         if let Some(draft) = map.get("$schema").and_then(Value::as_str).and_then(Draft::of_uri) {
             place.draft = self.forced.unwrap_or(draft);
         }
@@ -165,30 +199,6 @@ impl<'a> Documents<'a> {
         let refers =
             |key: &str| map.get(key).and_then(Value::as_str).is_some_and(|uri| uri.contains("json-schema.org/draft"));
         self.refers_to_metaschema |= refers("$ref") || refers("$dynamicRef");
-        self.evaluates |= map.contains_key("unevaluatedProperties") || map.contains_key("unevaluatedItems");
-        self.places.insert(place.key(), place.clone());
-        let child = |tail: String, schema: &'a Value| Place {
-            schema,
-            pointer: format!("{}{tail}", place.pointer).into(),
-            ..place.clone()
-        };
-        for (key, value) in map {
-            let at = format!("/{}", escaped(key));
-            if NAMED.contains(&&**key) {
-                for (name, sub) in value.as_object().into_iter().flatten() {
-                    self.index(child(format!("{at}/{}", escaped(name)), sub));
-                }
-            } else if let Value::Array(items) = value {
-                if MANY.contains(&&**key) {
-                    for (i, sub) in items.iter().enumerate() {
-                        self.index(child(format!("{at}/{i}"), sub));
-                    }
-                }
-            } else if ONE.contains(&&**key) {
-                self.index(child(at, value));
-            }
-        }
-        place
     }
 
     /// Adds the metaschemas of the standard if a schema refers to one.

@@ -4,8 +4,8 @@
 //! whatever is unsupported is found now; then it is worked out which of them have any value at all, as a least fixed
 //! point; then expressions are made, with dead alternatives left out.
 
+use super::IndexMap;
 use hashbrown::{HashMap, HashSet};
-use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::options::{JsonOptions, Whitespace};
@@ -92,7 +92,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
     pub(super) fn new(reader: &'r mut Reader<'a>) -> Self {
         let store = reader.store;
         let layout = layout(store, &reader.options.whitespace);
-        Self { reader, store, layout, slots: IndexMap::new(), rules: HashMap::new(), open: HashMap::new() }
+        Self { reader, store, layout, slots: IndexMap::default(), rules: HashMap::new(), open: HashMap::new() }
     }
 
     fn options(&self) -> &'a JsonOptions {

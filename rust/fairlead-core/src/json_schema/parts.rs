@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use indexmap::IndexSet;
+use super::IndexSet;
 use serde_json::Value;
 
 use super::composite::{Arrays, Count, Keys, Objects};

@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
+use super::IndexSet;
 use hashbrown::HashSet;
-use indexmap::IndexSet;
 
 use super::composite::{Arrays, Count, Keys, Objects};
 use super::read::Reader;
@@ -250,7 +250,7 @@ fn undeclared_kinds(
     names: &[ExprId],
 ) -> Result<Vec<PlannedKind>, Error> {
     let store = reader.store;
-    let mut patterns: IndexSet<ExprId> = IndexSet::new();
+    let mut patterns: IndexSet<ExprId> = IndexSet::default();
     let about = objects.members.iter().map(|(keys, _)| keys).chain(objects.some.iter().map(|(keys, _)| keys));
     for keys in about {
         match keys {

@@ -1,15 +1,19 @@
 //! A matcher: one text being written under a grammar.
 
+mod drafts;
+mod keys;
+
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 
 use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, Top, Tops};
 use crate::compile::CompiledGrammar;
-use crate::mask::{Parts, Space, decoded, opening_quote};
-use crate::vocab::ROOT;
+use crate::mask::{Space, decoded, opening_quote};
+
+pub use drafts::DraftTree;
 
 /// How much text is looked ahead for at once; a schema may force any amount.
 pub(crate) const MAX_FORCED: usize = 4096;
@@ -47,61 +51,6 @@ pub struct GrammarMatcher {
     max_rollback: usize,
     terminated: bool,
     ends_by_itself: bool,
-}
-
-/// Drafted tokens as a tree: node 0 is the root, and each node names its first child and its next sibling.
-#[derive(Clone, Debug)]
-pub struct DraftTree {
-    tokens: Vec<u32>,
-    children: Vec<Option<u32>>,
-    siblings: Vec<Option<u32>>,
-}
-
-impl DraftTree {
-    /// A tree from three lists with an entry for each node.
-    ///
-    /// # Errors
-    /// The lists differ in length, an index is none of a node, or the links make no tree with root 0.
-    pub fn new(tokens: Vec<u32>, children: Vec<Option<u32>>, siblings: Vec<Option<u32>>) -> Result<Self, String> {
-        let nodes = tokens.len();
-        if children.len() != nodes || siblings.len() != nodes {
-            return Err(format!(
-                "a draft tree of {nodes} tokens has {} first children and {} next siblings",
-                children.len(),
-                siblings.len()
-            ));
-        }
-        let mut linked = vec![false; nodes];
-        for &to in children.iter().chain(&siblings).flatten() {
-            match linked.get_mut(to as usize) {
-                Some(known) if !*known && to != 0 => *known = true,
-                Some(_) => return Err(format!("node {to} of the draft tree is reached twice, or is the root")),
-                None => return Err(format!("node {to} is outside of the draft tree of {nodes} nodes")),
-            }
-        }
-        if siblings.first().is_some_and(Option::is_some) {
-            return Err("the root of a draft tree has no sibling".to_owned());
-        }
-        Ok(Self { tokens, children, siblings })
-    }
-
-    /// How many nodes there are.
-    pub fn len(&self) -> usize {
-        self.tokens.len()
-    }
-
-    /// Whether there is no node, not even a root.
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
-    }
-
-    fn child(&self, node: usize) -> Option<usize> {
-        self.children[node].map(|n| n as usize)
-    }
-
-    fn sibling(&self, node: usize) -> Option<usize> {
-        self.siblings[node].map(|n| n as usize)
-    }
 }
 
 /// The text of the inside of a JSON string; `None` if it ends inside a character or an escape.
@@ -532,151 +481,5 @@ impl GrammarMatcher {
             }
         }
         out
-    }
-
-    /// Takes a token as `accept_token` does, without a step in the history; after a refusal the state is undone by
-    /// the caller.
-    fn try_token(&mut self, id: u32) -> bool {
-        let vocab = Arc::clone(&self.space.vocab);
-        let stop = vocab.stop_ids().binary_search(&id).is_ok();
-        if self.terminated || stop {
-            let fine = stop && (self.terminated || self.is_completed());
-            self.terminated |= fine;
-            return fine;
-        }
-        let fine = vocab.bytes(id).is_some_and(|bytes| !bytes.is_empty() && self.advance(bytes));
-        if fine {
-            self.end_by_itself();
-        }
-        fine
-    }
-
-    /// How many tokens of a draft would be accepted one after the other; the state stays as it is.
-    pub fn validate_tokens(&mut self, draft: &[u32]) -> usize {
-        let before = self.checkpoint();
-        let taken = draft.iter().take_while(|&&id| self.try_token(id)).count();
-        self.restore(before);
-        taken
-    }
-
-    /// Writes a row for each node of a tree of drafted tokens: what may follow after the tokens from the root to the
-    /// node. The root's token is the last one accepted. Rows of nodes that the grammar refuses, and of those that are
-    /// not in the tree, are all zero. The state stays as it is.
-    ///
-    /// # Panics
-    /// If there are fewer rows than nodes, or a row is too short.
-    pub fn fill_draft_tree(&mut self, tree: &DraftTree, rows: &mut [&mut [u32]]) {
-        rows[..tree.len()].iter_mut().for_each(|row| row.fill(0));
-        if tree.is_empty() {
-            return;
-        }
-        self.fill(rows[0]);
-        // Depth first: the states on the way to the node at hand are kept, to come back to for its siblings.
-        let mut path: Vec<(usize, Checkpoint)> = Vec::new();
-        let mut next = tree.child(0);
-        loop {
-            if let Some(node) = next {
-                let before = self.checkpoint();
-                if self.try_token(tree.tokens[node]) {
-                    self.fill(rows[node]);
-                    next = tree.child(node);
-                    path.push((node, before));
-                } else {
-                    self.restore(before);
-                    next = tree.sibling(node);
-                }
-            } else if let Some((node, before)) = path.pop() {
-                self.restore(before);
-                next = tree.sibling(node);
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// Tokens that would write an undeclared key a second time are taken out. Masks are shared without regard to the
-    /// keys seen; only tokens that may complete one of them are looked at again, exactly.
-    fn clear_repeated_keys(&mut self, space: &Space, parts: &Parts, row: &mut [u32]) {
-        let mut suspects: Vec<u32> = Vec::new();
-        let trie = &space.vocab.trie;
-        for part in parts {
-            let entry = space.entry(part.entry);
-            if entry.events.is_empty() || (part.extra == 0 && !entry.events.iter().any(|e| e.again)) {
-                continue;
-            }
-            let begun = self.key_begun();
-            let keys: SmallVec<[&[u8]; 16]> = Seen::keys(&self.seen, part.extra).collect();
-            for events in &entry.events {
-                events.repeats(&keys, begun.as_deref(), |node| suspects.push(node));
-            }
-        }
-        for node in suspects {
-            let tokens = trie.all_tokens(node);
-            if !tokens.iter().any(|&t| row[t as usize / 32] >> (t % 32) & 1 == 1) {
-                continue;
-            }
-            // Mostly all of them are refused, for the same reason.
-            if self.longest_prefix(&trie.path(node)) < trie.path(node).len() {
-                crate::mask::clear_bits(row, tokens);
-            } else {
-                self.clear_refused(tokens, row);
-            }
-        }
-    }
-
-    /// Takes out those of some tokens that are refused after all.
-    fn clear_refused(&mut self, suspects: &[u32], row: &mut [u32]) {
-        for &token in suspects {
-            let (word, bit) = (token as usize / 32, 1 << (token % 32));
-            if row[word] & bit != 0 && !self.allows(token) {
-                row[word] &= !bit;
-            }
-        }
-    }
-
-    /// Where undeclared keys can run out, tokens after which only keys that the object has could be written are taken
-    /// out: those on the way to one of these keys, and those whose spelling hides where the key stands.
-    fn clear_exhausted_keys(&mut self, space: &Space, row: &mut [u32]) {
-        if !self.has_scarce_keys() {
-            return;
-        }
-        // Outside of keys a token has to open one to write one.
-        let text = space.text();
-        let mut suspects = if self.writes_key() {
-            text.awkward.clone()
-        } else {
-            let may_write = |token: &&u32| self.may_write_seen(space.vocab.bytes(**token).unwrap_or_default());
-            text.opening.iter().filter(may_write).copied().collect()
-        };
-        let begun = self.key_begun().unwrap_or_default();
-        let prefix = decoded(&begun);
-        let trie = &space.vocab.trie;
-        for seen in &self.seen {
-            let Some(rest) = seen.key.strip_prefix(&*prefix) else { continue };
-            let mut node = Some(ROOT);
-            for &b in rest {
-                node = node.and_then(|n| trie.child(n, b));
-                suspects.extend(node.into_iter().flat_map(|n| trie.own_tokens(n)));
-            }
-        }
-        self.clear_refused(&suspects, row);
-    }
-
-    /// Whether the text after a token's last quote may be the beginning of a key that some object has.
-    fn may_write_seen(&self, token: &[u8]) -> bool {
-        let begun = token.rsplit(|&b| b == b'"').next().unwrap_or_default();
-        begun.contains(&b'\\') || begun.is_empty() || self.seen.iter().any(|seen| seen.key.starts_with(begun))
-    }
-
-    /// Whether an undeclared key is being written.
-    fn writes_key(&self) -> bool {
-        let store = &self.space.store;
-        let owned = |top: &Top| self.stack.under(top.link).0.iter().any(|owner| store.marks_key(owner.frame));
-        self.tops.iter().any(owned)
-    }
-
-    /// The raw text since the last quote.
-    fn key_begun(&self) -> Option<Vec<u8>> {
-        Some(self.text[opening_quote(&self.text)? + 1..].to_vec())
     }
 }

@@ -1,0 +1,96 @@
+//! Keys that an object has already: the tokens that would write one again are taken out of a mask.
+
+use smallvec::SmallVec;
+
+use super::{GrammarMatcher, Seen};
+use crate::automata::Top;
+use crate::mask::{Parts, Space, clear_bits, decoded, opening_quote};
+use crate::vocab::ROOT;
+
+impl GrammarMatcher {
+    /// Tokens that would write an undeclared key a second time are taken out. Masks are shared without regard to the
+    /// keys seen; only tokens that may complete one of them are looked at again, exactly.
+    pub(super) fn clear_repeated_keys(&mut self, space: &Space, parts: &Parts, row: &mut [u32]) {
+        let mut suspects: Vec<u32> = Vec::new();
+        let trie = &space.vocab.trie;
+        for part in parts {
+            let entry = space.entry(part.entry);
+            if entry.events.is_empty() || (part.extra == 0 && !entry.events.iter().any(|e| e.again)) {
+                continue;
+            }
+            let begun = self.key_begun();
+            let keys: SmallVec<[&[u8]; 16]> = Seen::keys(&self.seen, part.extra).collect();
+            for events in &entry.events {
+                events.repeats(&keys, begun.as_deref(), |node| suspects.push(node));
+            }
+        }
+        for node in suspects {
+            let tokens = trie.all_tokens(node);
+            if !tokens.iter().any(|&t| row[t as usize / 32] >> (t % 32) & 1 == 1) {
+                continue;
+            }
+            // Mostly all of them are refused, for the same reason.
+            if self.longest_prefix(&trie.path(node)) < trie.path(node).len() {
+                clear_bits(row, tokens);
+            } else {
+                self.clear_refused(tokens, row);
+            }
+        }
+    }
+
+    /// Takes out those of some tokens that are refused after all.
+    fn clear_refused(&mut self, suspects: &[u32], row: &mut [u32]) {
+        for &token in suspects {
+            let (word, bit) = (token as usize / 32, 1 << (token % 32));
+            if row[word] & bit != 0 && !self.allows(token) {
+                row[word] &= !bit;
+            }
+        }
+    }
+
+    /// Where undeclared keys can run out, tokens after which only keys that the object has could be written are taken
+    /// out: those on the way to one of these keys, and those whose spelling hides where the key stands.
+    pub(super) fn clear_exhausted_keys(&mut self, space: &Space, row: &mut [u32]) {
+        if !self.has_scarce_keys() {
+            return;
+        }
+        // Outside of keys a token has to open one to write one.
+        let text = space.text();
+        let mut suspects = if self.writes_key() {
+            text.awkward.clone()
+        } else {
+            let may_write = |token: &&u32| self.may_write_seen(space.vocab.bytes(**token).unwrap_or_default());
+            text.opening.iter().filter(may_write).copied().collect()
+        };
+        let begun = self.key_begun().unwrap_or_default();
+        let prefix = decoded(&begun);
+        let trie = &space.vocab.trie;
+        for seen in &self.seen {
+            let Some(rest) = seen.key.strip_prefix(&*prefix) else { continue };
+            let mut node = Some(ROOT);
+            for &b in rest {
+                node = node.and_then(|n| trie.child(n, b));
+                suspects.extend(node.into_iter().flat_map(|n| trie.own_tokens(n)));
+            }
+        }
+        self.clear_refused(&suspects, row);
+    }
+
+    /// Whether the text after a token's last quote may be the beginning of a key that some object has.
+    fn may_write_seen(&self, token: &[u8]) -> bool {
+        let begun = token.rsplit(|&b| b == b'"').next().unwrap_or_default();
+        begun.contains(&b'\\') || begun.is_empty() || self.seen.iter().any(|seen| seen.key.starts_with(begun))
+    }
+
+    /// Whether an undeclared key is being written.
+    fn writes_key(&self) -> bool {
+        let store = &self.space.store;
+        let owned = |top: &Top| self.stack.under(top.link).0.iter().any(|owner| store.marks_key(owner.frame));
+        self.tops.iter().any(owned)
+    }
+
+    /// The raw text since the last quote.
+    fn key_begun(&self) -> Option<Vec<u8>> {
+        Some(self.text[opening_quote(&self.text)? + 1..].to_vec())
+    }
+}
