@@ -1,5 +1,6 @@
-//! Stacks of frames, many at once: a graph-structured stack (Tomita 1985) whose nodes are shared and merged, so that
-//! ambiguity stays polynomial. A single stack, which is what JSON has, is the fast path.
+//! Stacks of frames, many at once: a graph-structured stack (Tomita 1985) whose nodes are shared and merged, so that a
+//! step makes as many nodes as the grammar has ways to go on, and a text costs at worst the third power of its length.
+//! A single stack, which is what JSON has, is the fast path.
 
 use hashbrown::HashSet;
 use smallvec::{SmallVec, smallvec};
@@ -51,9 +52,9 @@ pub(crate) trait Keys {
 pub(crate) struct Stack {
     below: Vec<Below>,
     sets: Vec<Box<[u32]>>,
-    /// Nodes popped in this step, against repetition; nodes pushed in this step begin at `fresh`.
-    popped: Vec<u32>,
+    /// Where the nodes and sets of this step begin.
     fresh: usize,
+    fresh_sets: usize,
 }
 
 /// How far a stack had grown.
@@ -63,14 +64,86 @@ pub(crate) struct Height {
     sets: usize,
 }
 
+/// Nodes, each once.
+#[derive(Debug, Default)]
+struct NodeSet {
+    few: SmallVec<[u32; 16]>,
+    /// Bits, once there are more.
+    many: Vec<u64>,
+}
+
+impl NodeSet {
+    /// Whether the node is new.
+    fn insert(&mut self, node: u32) -> bool {
+        if self.many.is_empty() {
+            if self.few.contains(&node) {
+                return false;
+            }
+            if self.few.len() < self.few.inline_size() {
+                self.few.push(node);
+                return true;
+            }
+            for node in std::mem::take(&mut self.few) {
+                self.insert_bit(node);
+            }
+        }
+        self.insert_bit(node)
+    }
+
+    fn insert_bit(&mut self, node: u32) -> bool {
+        let (word, bit) = (node as usize / 64, 1 << (node % 64));
+        if self.many.len() <= word {
+            self.many.resize((word + 1).next_power_of_two(), 0);
+        }
+        let new = self.many[word] & bit == 0;
+        self.many[word] |= bit;
+        new
+    }
+}
+
+/// What a byte makes of the stacks, before it is put on one: equal frames over different stacks are one outcome, so
+/// that they become the same nodes over all of these. That bounds the nodes of a step by the grammar.
+#[derive(Debug, Default)]
+struct Results<'a> {
+    list: SmallVec<[Outcome<'a>; 4]>,
+    /// Nodes that were returned to.
+    returned: NodeSet,
+}
+
+#[derive(Debug)]
+struct Outcome<'a> {
+    push: &'a [ExprId],
+    top: ExprId,
+    /// Of the lowest frame that is put on the stack.
+    extra: u32,
+    links: SmallVec<[Link; 2]>,
+}
+
+impl<'a> Results<'a> {
+    /// `push` over the top's link, and the top's frame over that.
+    fn add(&mut self, push: &'a [ExprId], top: Top) {
+        let Top { frame: top, extra, link } = top;
+        match self.list.iter_mut().find(|o| o.top == top && o.extra == extra && o.push == push) {
+            Some(outcome) => outcome.links.push(link),
+            None => self.list.push(Outcome { push, top, extra, links: smallvec![link] }),
+        }
+    }
+}
+
 impl Stack {
     pub(crate) fn new() -> Self {
         let base = Below { frame: EPS, extra: 0, link: Link::BASE };
-        Self { below: vec![base], sets: Vec::new(), popped: Vec::new(), fresh: 1 }
+        Self { below: vec![base], sets: Vec::new(), fresh: 1, fresh_sets: 0 }
     }
 
     pub(crate) fn height(&self) -> Height {
         Height { below: self.below.len(), sets: self.sets.len() }
+    }
+
+    /// How many frames and how many links of sets are kept.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.below.len(), self.sets.iter().map(|set| set.len()).sum())
     }
 
     pub(crate) fn truncate(&mut self, height: Height) {
@@ -86,8 +159,7 @@ impl Stack {
             if node == 0 {
                 based = true;
             } else {
-                let Below { frame, extra, link } = self.below[node as usize];
-                out.push(Top { frame, extra, link });
+                out.push(self.top_of(node));
             }
         }
         (out, based)
@@ -109,37 +181,44 @@ impl Stack {
         ))
     }
 
-    fn join(&mut self, a: Link, b: Link) -> Link {
-        if a == b {
-            return a;
+    /// All of some links as one.
+    fn join(&mut self, links: &[Link]) -> Link {
+        let [first, others @ ..] = links else { return Link::BASE };
+        if others.iter().all(|link| link == first) {
+            return *first;
         }
-        let mut nodes: Vec<u32> = self.nodes(&a).iter().chain(self.nodes(&b)).copied().collect();
+        let mut all = NodeSet::default();
+        let mut nodes: Vec<u32> =
+            links.iter().flat_map(|link| self.nodes(link)).copied().filter(|&node| all.insert(node)).collect();
         nodes.sort_unstable();
-        nodes.dedup();
-        if nodes.len() == self.nodes(&a).len() {
-            return a;
+        // The first link has all the others if it is as long.
+        if nodes.len() == self.nodes(first).len() {
+            return *first;
         }
-        self.sets.push(nodes.into());
-        Link((self.sets.len() as u32 - 1) | SET)
+        let found = self.sets[self.fresh_sets..].iter().position(|set| **set == nodes[..]);
+        let at = found.map_or(self.sets.len(), |i| self.fresh_sets + i);
+        if at == self.sets.len() {
+            self.sets.push(nodes.into());
+        }
+        Link(at as u32 | SET)
     }
 
     /// Adds a top. A frame that is complete gives way to those below it at once.
     fn add(&mut self, store: &Store, top: Top, keys: &mut dyn Keys, out: &mut Tops) {
-        if top.frame == EPS && top.link != Link::BASE {
-            let (under, based) = self.under(top.link);
-            if based {
-                self.add(store, Top { frame: EPS, extra: 0, link: Link::BASE }, keys, out);
-            }
-            for below in under {
-                if let Some(below) = Self::returned(store, below, keys) {
-                    self.add(store, below, keys, out);
+        let mut open: SmallVec<[Top; 4]> = smallvec![top];
+        while let Some(top) = open.pop() {
+            if top.frame == EPS && top.link != Link::BASE {
+                let (under, based) = self.under(top.link);
+                if based {
+                    open.push(Top { frame: EPS, extra: 0, link: Link::BASE });
                 }
+                open.extend(under.into_iter().filter_map(|below| Self::returned(store, below, keys)));
+                continue;
             }
-            return;
-        }
-        match out.iter().position(|t| t.frame == top.frame && t.extra == top.extra) {
-            Some(i) => out[i].link = self.join(out[i].link, top.link),
-            None => out.push(top),
+            match out.iter().position(|t| t.frame == top.frame && t.extra == top.extra) {
+                Some(i) => out[i].link = self.join(&[out[i].link, top.link]),
+                None => out.push(top),
+            }
         }
     }
 
@@ -187,16 +266,35 @@ impl Stack {
                 return smallvec![Top { frame: next, ..*top }];
             }
         }
-        self.popped.clear();
         self.fresh = self.below.len();
+        self.fresh_sets = self.sets.len();
+        let mut results = Results::default();
+        let mut popped = NodeSet::default();
+        let mut open: SmallVec<[Top; 4]> = tops.into();
+        while let Some(top) = open.pop() {
+            self.step_one(store, top, b, keys, &mut results);
+            if store.flags(top.frame).nullable() {
+                for &node in self.nodes(&top.link) {
+                    if node != 0 && popped.insert(node) {
+                        open.extend(Self::returned(store, self.top_of(node), keys));
+                    }
+                }
+            }
+        }
         let mut out = Tops::new();
-        for top in tops {
-            self.step_one(store, *top, b, keys, &mut out);
+        for Outcome { push, top, mut extra, links } in results.list {
+            let mut link = self.join(&links);
+            for &frame in push {
+                link = self.push(frame, extra, link);
+                extra = 0;
+            }
+            self.add(store, Top { frame: top, extra, link }, keys, &mut out);
         }
         out
     }
 
-    fn step_one(&mut self, store: &Store, top: Top, b: u8, keys: &mut dyn Keys, out: &mut Tops) {
+    /// What a byte makes of one top, whatever is below it.
+    fn step_one<'a>(&self, store: &'a Store, top: Top, b: u8, keys: &mut dyn Keys, results: &mut Results<'a>) {
         let flags = store.flags(top.frame);
         let target = if flags.starts_calls() {
             store.moves(top.frame).get(b)
@@ -206,32 +304,44 @@ impl Stack {
         };
         match target {
             None => {}
-            Some(Target::Replace(next)) => self.add(store, Top { frame: next, ..top }, keys, out),
+            Some(Target::Replace(EPS)) => self.end(store, top.link, keys, results),
+            Some(Target::Replace(next)) => results.add(&[], Top { frame: next, ..top }),
             Some(Target::Moves(index)) => {
                 for m in &store.moves[index as usize] {
-                    let mut link = top.link;
-                    let mut extra = if m.keeps { top.extra } else { 0 };
-                    for &frame in &m.push {
-                        link = self.push(frame, extra, link);
-                        extra = 0;
+                    if m.top == EPS && m.push.is_empty() {
+                        self.end(store, top.link, keys, results);
+                        continue;
                     }
-                    self.add(store, Top { frame: m.top, extra, link }, keys, out);
+                    let extra = if m.keeps { top.extra } else { 0 };
+                    results.add(&m.push, Top { frame: m.top, extra, link: top.link });
                 }
             }
         }
-        if flags.nullable() {
-            let nodes: SmallVec<[u32; 4]> = self.nodes(&top.link).into();
-            for node in nodes {
-                if node == 0 || self.popped.contains(&node) {
+    }
+
+    /// Nothing is left on top: the frames below go on, each once however often it is returned to.
+    fn end<'a>(&self, store: &'a Store, link: Link, keys: &mut dyn Keys, results: &mut Results<'a>) {
+        let mut open: SmallVec<[Link; 4]> = smallvec![link];
+        while let Some(link) = open.pop() {
+            for &node in self.nodes(&link) {
+                if !results.returned.insert(node) {
                     continue;
                 }
-                self.popped.push(node);
-                let Below { frame, extra, link } = self.below[node as usize];
-                if let Some(below) = Self::returned(store, Top { frame, extra, link }, keys) {
-                    self.step_one(store, below, b, keys, out);
+                let below =
+                    if node == 0 { Some(self.top_of(0)) } else { Self::returned(store, self.top_of(node), keys) };
+                match below {
+                    None => {}
+                    Some(top) if top.frame == EPS && top.link != Link::BASE => open.push(top.link),
+                    Some(top) => results.add(&[], top),
                 }
             }
         }
+    }
+
+    /// A node as what it is once nothing is above it.
+    fn top_of(&self, node: u32) -> Top {
+        let Below { frame, extra, link } = self.below[node as usize];
+        Top { frame, extra, link }
     }
 
     /// Whether the stacks may end here: all frames of one of them are complete.

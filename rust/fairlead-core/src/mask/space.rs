@@ -544,22 +544,12 @@ impl Space {
     /// The entries whose union is the mask of a stack.
     pub(crate) fn parts(&self, stack: &Stack, tops: &[Top]) -> Parts {
         let mut parts = Parts::new();
-        self.gather(stack, tops, None, &mut parts, tops.len() > 1, &mut HashSet::new());
-        parts
-    }
-
-    /// Once there is more than one stack (`many`), ways that meet again are followed once.
-    fn gather(
-        &self,
-        stack: &Stack,
-        tops: &[Top],
-        exits: Option<ExitsId>,
-        parts: &mut Parts,
-        many: bool,
-        seen: &mut HashSet<(Top, Option<ExitsId>)>,
-    ) {
-        for top in tops {
-            if many && !seen.insert((*top, exits)) {
+        // Once there is more than one stack, ways that meet again are followed once.
+        let mut many = tops.len() > 1;
+        let mut seen: HashSet<(Top, Option<ExitsId>)> = HashSet::new();
+        let mut open: SmallVec<[(Top, Option<ExitsId>); 4]> = tops.iter().rev().map(|&top| (top, None)).collect();
+        while let Some((top, exits)) = open.pop() {
+            if many && !seen.insert((top, exits)) {
                 continue;
             }
             let entry = match exits {
@@ -572,9 +562,11 @@ impl Space {
             let exits = self.entries[entry as usize].exits;
             if exits != NO_EXITS {
                 let (under, _) = stack.under(top.link);
-                self.gather(stack, &under, Some(exits), parts, many || under.len() > 1, seen);
+                many |= under.len() > 1;
+                open.extend(under.into_iter().rev().map(|below| (below, Some(exits))));
             }
         }
+        parts
     }
 
     /// Writes the union of entries into a row, every word of it.

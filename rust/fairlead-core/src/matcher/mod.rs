@@ -483,3 +483,30 @@ impl GrammarMatcher {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::{Compiler, CompilerOptions, Grammar};
+    use crate::vocab::Vocabulary;
+
+    #[test]
+    fn ambiguity_makes_frames_for_each_byte_and_links_for_each_pair() {
+        let tokens = (0..=255u8).map(|b| Some([b].into())).chain([None]).collect();
+        let vocabulary = Arc::new(Vocabulary::new(tokens, vec![256], 257).expect("a vocabulary of bytes"));
+        let compiler = Compiler::new(vocabulary, CompilerOptions::default());
+        for source in
+            [r#"root ::= root root root | root root | "a" | """#, r#"root ::= "a" root "a"? | root root | """#]
+        {
+            let grammar = compiler.compile(&Grammar::Ebnf(source.to_owned())).expect("a grammar");
+            let size = |n: usize| {
+                let mut matcher = GrammarMatcher::new(&grammar, None, false);
+                assert!(matcher.accept_bytes(&vec![b'a'; n]) && matcher.is_completed());
+                matcher.stack.size()
+            };
+            let ((frames, links), (more_frames, more_links)) = (size(50), size(200));
+            assert!(more_frames <= 5 * frames, "{source}: {frames} frames become {more_frames}");
+            assert!(more_links <= 18 * links.max(50), "{source}: {links} links become {more_links}");
+        }
+    }
+}
