@@ -54,6 +54,7 @@ pub mod json_schema;
 pub mod limits;
 pub mod mask;
 mod matcher;
+mod memo;
 pub mod regex;
 pub mod stop;
 mod vocab;

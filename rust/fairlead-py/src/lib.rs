@@ -20,6 +20,11 @@ mod vocab;
 
 use pyo3::prelude::*;
 
+/// First visits of masks make many small things that stay: a fifth to a third quicker than with the system's allocator.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]

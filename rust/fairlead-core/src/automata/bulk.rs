@@ -113,7 +113,7 @@ impl Store {
                 if self.takes_any_prefix(state.content) {
                     return false;
                 }
-                let plenty = || *self.plenty.pin().get_or_insert_with(state.content, || self.has_plenty(state.content));
+                let plenty = || self.plenty.get_or_insert_with(state.content, || self.has_plenty(state.content));
                 state.hi != UNBOUNDED || !plenty()
             }
             _ => false,

@@ -151,10 +151,12 @@ pub(crate) struct Slot {
     pub(crate) flags: Flags,
     /// Whether anything can still be completed: 0 not known, 1 yes, 2 no. Only `BOOLEAN` expressions need it.
     pub(crate) alive: std::sync::atomic::AtomicU8,
-    /// Whether a byte has been written from here before.
-    pub(crate) stepped: std::sync::atomic::AtomicBool,
+    /// How often a byte has been written from here before its row was made.
+    pub(crate) stepped: std::sync::atomic::AtomicU8,
     /// What members and elements unfold to.
     pub(crate) unfolded: OnceLock<ExprId>,
+    /// The rule that it is the body of.
+    pub(crate) rule: OnceLock<RuleId>,
     pub(crate) row: OnceLock<Row>,
     pub(crate) frame: OnceLock<Box<super::frame::Frame>>,
 }

@@ -60,12 +60,7 @@ impl Lengths {
 impl Store {
     /// The lengths of a regular expression; `None` where intersections or complements hide them.
     pub(crate) fn lengths(&self, e: ExprId) -> Option<Lengths> {
-        if let Some(known) = self.known_lengths.pin().get(&e) {
-            return *known;
-        }
-        let found = self.count_lengths(e);
-        self.known_lengths.pin().insert(e, found);
-        found
+        self.known_lengths.get_or_insert_with(e, || self.count_lengths(e))
     }
 
     fn count_lengths(&self, e: ExprId) -> Option<Lengths> {

@@ -333,7 +333,7 @@ impl Store {
         let from = state.done.next;
         let rest = &spec.declared[from as usize..];
         let upto = rest.iter().position(|d| d.required).map_or(spec.ordered, |i| from + i as u32 + 1);
-        let table = *self.key_tables.pin().get_or_insert_with(state.spec, || {
+        let table = self.key_tables.get_or_insert_with(state.spec, || {
             let entry = |(i, member): (usize, &Declared)| {
                 let done = state.done.with(i as u32, spec.ordered);
                 let done = Done { next: i as u32 + 1, ..done };
@@ -353,7 +353,7 @@ impl Store {
     /// A colon and a value as a rule, so that its masks are the same after any key whose values are these.
     pub(crate) fn after_key(&self, rule: RuleId, rest: &MembersState) -> RuleId {
         let Layout { before_colon, after_colon, .. } = self.members_spec(rest.spec).layout;
-        *self.after_keys.pin().get_or_insert_with((rule, before_colon, after_colon), || {
+        self.after_keys.get_or_insert_with((rule, before_colon, after_colon), || {
             let colon = self.call_of(self.concat(before_colon, self.byte(b':')));
             self.rule(self.concat(colon, self.spaced(after_colon, rule)))
         })

@@ -5,8 +5,11 @@ use std::sync::atomic::Ordering;
 use smallvec::{SmallVec, smallvec};
 
 use super::bulk::FreeText;
-use super::expr::{ExprId, Node, Slice, UNBOUNDED, one_less};
+use super::expr::{ExprId, Node, Slice, Slot, UNBOUNDED, one_less};
 use super::store::{EMPTY, EPS, Store};
+
+/// So many bytes are looked up in a table of literals before its row is made.
+const OFTEN: u8 = 6;
 
 /// Bytes from `lo` to `hi` lead to `to`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,10 +102,10 @@ impl Store {
     }
 
     /// Where one byte leads, for one text that is written rather than for all tokens: tables of literals are looked up
-    /// for that byte alone the first time, since most of their states are passed once.
+    /// for that byte alone the first few times, since most of their states are passed no more often.
     pub(crate) fn after(&self, e: ExprId, b: u8) -> Option<ExprId> {
         let slot = self.slot(e);
-        let row = slot.row.get().or_else(|| slot.stepped.swap(true, Ordering::Relaxed).then(|| self.row(e)));
+        let row = slot.row.get().or_else(|| Self::wears_out(slot).then(|| self.row(e)));
         if let Some(row) = row {
             return row.get(b);
         }
@@ -124,6 +127,11 @@ impl Store {
             _ => return self.row(e).get(b),
         };
         (to != EMPTY).then_some(to)
+    }
+
+    /// Counts the bytes written from a state; whether they are so many that its row is worth making.
+    fn wears_out(slot: &Slot) -> bool {
+        slot.stepped.fetch_add(1, Ordering::Relaxed) >= OFTEN
     }
 
     /// Where several bytes lead that stand for themselves in JSON strings, if the expression is one that they can only

@@ -4,7 +4,7 @@
 //! matchers keep theirs through an `Arc`, new ones begin in a fresh one, with identical results.
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use foldhash::fast::FixedState;
@@ -19,6 +19,7 @@ use super::expr::{ExprId, Flags, Node, RuleId, Slice, Slot, Table, TableId, UNBO
 use super::members::MembersSpec;
 use super::number::NumberSpec;
 use super::text::{Spelling, TextState};
+use crate::memo::Memo;
 
 const SHARDS: usize = 16;
 
@@ -68,15 +69,14 @@ pub struct Store {
     distinct: Interner<DistinctSpec>,
     numbers: Interner<NumberSpec>,
     rules: boxcar::Vec<Rule>,
-    rule_of: papaya::HashMap<ExprId, RuleId>,
-    names: papaya::HashMap<String, RuleId>,
+    names: Memo<String, RuleId>,
     /// Whether an expression has more words than are ever used.
-    pub(crate) plenty: papaya::HashMap<ExprId, bool>,
+    pub(crate) plenty: Memo<ExprId, bool>,
     /// The table of the declared keys of members that come in order.
-    pub(crate) key_tables: papaya::HashMap<u32, Slice>,
+    pub(crate) key_tables: Memo<u32, Slice>,
     /// The rules of a colon and a value, by the value's and the whitespace around the colon.
-    pub(super) after_keys: papaya::HashMap<(RuleId, ExprId, ExprId), RuleId>,
-    pub(crate) known_lengths: papaya::HashMap<ExprId, Option<super::lengths::Lengths>>,
+    pub(super) after_keys: Memo<(RuleId, ExprId, ExprId), RuleId>,
+    pub(crate) known_lengths: Memo<ExprId, Option<super::lengths::Lengths>>,
     pub(crate) moves: boxcar::Vec<Box<[super::frame::Move]>>,
     bytes: AtomicUsize,
     /// The longest token in bytes: counters further than this from their bounds make the same masks.
@@ -114,12 +114,11 @@ impl Store {
             distinct: Interner::new(),
             numbers: Interner::new(),
             rules: boxcar::Vec::new(),
-            rule_of: papaya::HashMap::new(),
-            names: papaya::HashMap::new(),
-            plenty: papaya::HashMap::new(),
-            key_tables: papaya::HashMap::new(),
-            after_keys: papaya::HashMap::new(),
-            known_lengths: papaya::HashMap::new(),
+            names: Memo::default(),
+            plenty: Memo::default(),
+            key_tables: Memo::default(),
+            after_keys: Memo::default(),
+            known_lengths: Memo::default(),
             moves: boxcar::Vec::new(),
             bytes: AtomicUsize::new(0),
             horizon: horizon.max(4),
@@ -190,8 +189,9 @@ impl Store {
                 flags: self.flags_of(&node),
                 node,
                 alive: AtomicU8::new(0),
-                stepped: AtomicBool::new(false),
+                stepped: AtomicU8::new(0),
                 unfolded: OnceLock::new(),
+                rule: OnceLock::new(),
                 row: OnceLock::new(),
                 frame: OnceLock::new(),
             }
@@ -267,8 +267,7 @@ impl Store {
 
     /// The rule whose body this is; equal bodies share one rule.
     pub fn rule(&self, body: ExprId) -> RuleId {
-        let map = self.rule_of.pin();
-        *map.get_or_insert_with(body, || {
+        *self.slot(body).rule.get_or_init(|| {
             let rule = self.declare_rule();
             self.define_rule(rule, body);
             rule
@@ -277,12 +276,12 @@ impl Store {
 
     /// A rule that has been given a name, so that grammars share it.
     pub fn named_rule(&self, name: &str) -> Option<RuleId> {
-        self.names.pin().get(name).copied()
+        self.names.get(name)
     }
 
     /// Gives a rule a name.
     pub fn name_rule(&self, name: String, rule: RuleId) {
-        self.names.pin().insert(name, rule);
+        self.names.insert(name, rule);
     }
 
     /// The body of a rule; a rule never defined has none and is dead.

@@ -8,7 +8,8 @@ use hashbrown::HashMap;
 
 use super::entry::set_bits;
 use crate::automata::{Beyond, ExprId, Store};
-use crate::vocab::{ROOT, Shape, Trie, Vocabulary};
+use crate::memo::Memo;
+use crate::vocab::{Child, ROOT, Shape, Trie, Vocabulary};
 
 /// Fewer characters than this are not worth a class.
 const LEAST: u32 = 8;
@@ -48,7 +49,7 @@ const fn span(lo: u8, hi: u8) -> u128 {
 /// A node of the trie after whole characters.
 #[derive(Clone, Copy, Debug)]
 struct Entered {
-    node: u32,
+    node: Child,
     /// What stands before the node's own byte, and how many characters that are.
     before: Class,
     chars: u32,
@@ -68,8 +69,8 @@ pub(super) struct Classes {
     /// For each ASCII byte that is no letter: where it follows whole characters.
     entered: Vec<Vec<Entered>>,
     words: usize,
-    masks: papaya::HashMap<(Class, u32), Arc<[u32]>, foldhash::quality::FixedState>,
-    longest: papaya::HashMap<Class, u32, foldhash::quality::FixedState>,
+    masks: Memo<(Class, u32), Arc<[u32]>>,
+    longest: Memo<Class, u32>,
 }
 
 fn blocks_of(class: Class) -> Class {
@@ -90,13 +91,7 @@ impl Classes {
         }
         let mut entered = vec![Vec::new(); 128];
         enter(&vocab.trie, ROOT, Class::NONE, 0, &mut entered);
-        Self {
-            groups,
-            entered,
-            words: vocab.words(),
-            masks: papaya::HashMap::default(),
-            longest: papaya::HashMap::default(),
-        }
+        Self { groups, entered, words: vocab.words(), masks: Memo::default(), longest: Memo::default() }
     }
 
     /// Calls `each` with the tokens made of a class alone, by blocks, each list ascending in characters.
@@ -113,7 +108,7 @@ impl Classes {
 
     /// The most characters of a class that a token begins with, before a byte that is no letter or its end.
     fn longest(&self, class: Class) -> u32 {
-        *self.longest.pin().get_or_insert_with(class, || {
+        self.longest.get_or_insert_with(class, || {
             let mut longest = 0;
             self.tokens_of(class, |tokens, _| longest = longest.max(tokens.last().map_or(0, |t| t.0)));
             let entered = self.entered.iter().flatten().filter(|at| class.has(at.before));
@@ -124,8 +119,7 @@ impl Classes {
     /// The tokens made of at most `chars` characters of a class, as a bitmask.
     pub(super) fn mask(&self, class: Class, chars: u32, store: &Store) -> Arc<[u32]> {
         let chars = chars.min(self.longest(class));
-        let map = self.masks.pin();
-        Arc::clone(map.get_or_insert_with((class, chars), || {
+        self.masks.get_or_insert_with((class, chars), || {
             let mut row = vec![0u32; self.words];
             let mut ids = Vec::new();
             self.tokens_of(class, |tokens, all| {
@@ -136,7 +130,7 @@ impl Classes {
             });
             store.charge(row.len() * 4);
             row.into()
-        }))
+        })
     }
 }
 
@@ -158,11 +152,11 @@ fn class_of(token: &[u8]) -> Option<(u32, Class)> {
 }
 
 fn enter(trie: &Trie, node: u32, before: Class, chars: u32, out: &mut [Vec<Entered>]) {
-    let (bytes, nodes) = trie.children(node);
-    for (&b, &child) in bytes.iter().zip(nodes) {
+    for next in trie.children(node) {
+        let (b, child) = (next.byte(), next.node());
         if b < 0x80 {
             if LETTERS >> b & 1 == 0 {
-                out[usize::from(b)].push(Entered { node: child, before, chars });
+                out[usize::from(b)].push(Entered { node: *next, before, chars });
             }
             let class = Class { ascii: before.ascii | 1 << b, ..before };
             enter(trie, child, class, chars + 1, out);
@@ -186,16 +180,15 @@ fn enter_char(
         let c = std::str::from_utf8(written).ok().and_then(|text| text.chars().next());
         return enter(trie, node, before.with(c.unwrap_or(char::REPLACEMENT_CHARACTER)), chars + 1, out);
     }
-    let (bytes, nodes) = trie.children(node);
-    for (&b, &child) in bytes.iter().zip(nodes).filter(|(b, _)| **b & 0xC0 == 0x80) {
-        written.push(b);
-        enter_char(trie, child, more - 1, written, before, chars, out);
+    for next in trie.children(node).iter().filter(|next| next.byte() & 0xC0 == 0x80) {
+        written.push(next.byte());
+        enter_char(trie, next.node(), more - 1, written, before, chars, out);
         written.pop();
     }
 }
 
 /// Residuals, each with the nodes of the trie at which it begins.
-pub(super) type Leaving = Vec<(ExprId, Vec<u32>)>;
+pub(super) type Leaving = Vec<(ExprId, Vec<Child>)>;
 
 /// The states that a frame goes through while characters of one class are written, whichever they are.
 pub(super) struct Chain<'a> {
@@ -244,7 +237,7 @@ impl<'a> Chain<'a> {
     fn state(&mut self, chars: u32) -> Option<ExprId> {
         while !self.endless && !self.ended && self.states.len() <= chars as usize {
             let last = self.states[self.states.len() - 1];
-            let next = *self.known.pin().get_or_insert_with((last, self.class), || self.next(last));
+            let next = self.known.get_or_insert_with((last, self.class), || self.next(last));
             match next {
                 Some(next) if next == last => self.endless = true,
                 Some(next) => self.states.push(next),
@@ -308,7 +301,7 @@ impl<'a> Chain<'a> {
             return None;
         }
         for b in (0..128u8).filter(|b| leaving >> b & 1 == 1) {
-            let mut by_chars: Vec<Vec<u32>> = Vec::new();
+            let mut by_chars: Vec<Vec<Child>> = Vec::new();
             for at in classes.entered[usize::from(b)].iter().filter(|at| self.class.has(at.before)) {
                 if by_chars.len() <= at.chars as usize {
                     by_chars.resize(at.chars as usize + 1, Vec::new());
@@ -331,12 +324,12 @@ impl<'a> Chain<'a> {
     }
 
     /// The nodes entered by one of some bytes after so many characters of the class.
-    fn reach(&self, trie: &Trie, node: u32, chars: u32, then: u128, out: &mut Vec<u32>) -> Option<()> {
-        let (bytes, nodes) = trie.children(node);
-        for (&b, &child) in bytes.iter().zip(nodes) {
+    fn reach(&self, trie: &Trie, node: u32, chars: u32, then: u128, out: &mut Vec<Child>) -> Option<()> {
+        for next in trie.children(node) {
+            let (b, child) = (next.byte(), next.node());
             if chars == 0 {
                 if b < 0x80 && then >> b & 1 == 1 {
-                    out.push(child);
+                    out.push(*next);
                 }
             } else if b >= 0x80 {
                 if self.class.beyond {
@@ -356,4 +349,4 @@ fn enough(shape: Shape, chars: u32) -> bool {
 }
 
 /// Where characters of a class lead a state, if it is one place.
-pub(super) type ChainSteps = papaya::HashMap<(ExprId, Class), Option<ExprId>, foldhash::quality::FixedState>;
+pub(super) type ChainSteps = Memo<(ExprId, Class), Option<ExprId>>;

@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use foldhash::quality::FixedState;
-use papaya::HashMap;
-
 use super::events::{KeyEvent, KeyEvents};
+use super::text::Escaped;
+use crate::memo::Memo;
 use crate::vocab::{ROOT, Trie};
 
 /// The id of an interned set of exits.
@@ -30,9 +29,6 @@ pub(super) struct Tails {
     pub(super) starts: Box<[u32]>,
 }
 
-/// A text, decoded, and the node at which its closing quote stands.
-pub(super) type Closed = (Box<[u8]>, u32);
-
 /// Another set of which one lacks a few nodes: its masks are the other's without the tokens below those.
 pub(super) type Lacking = (ExitsId, Box<[u32]>);
 
@@ -44,7 +40,7 @@ struct Exits {
     /// The events of keys that are completed at these nodes.
     events: OnceLock<Arc<KeyEvents>>,
     /// The texts with escapes that a free string can be that goes on at these nodes.
-    escaped: OnceLock<Box<[Closed]>>,
+    escaped: OnceLock<Escaped>,
 }
 
 impl Exits {
@@ -59,8 +55,8 @@ pub(super) struct ExitSets {
     sets: boxcar::Vec<Exits>,
     /// The sets of one node, which most are, by that node; 0 if there is none yet.
     single: Box<[AtomicU32]>,
-    ids: HashMap<Box<[u32]>, ExitsId, FixedState>,
-    lacking: HashMap<Lacking, ExitsId, FixedState>,
+    ids: Memo<Box<[u32]>, ExitsId>,
+    lacking: Memo<Lacking, ExitsId>,
 }
 
 impl ExitSets {
@@ -68,8 +64,8 @@ impl ExitSets {
         let sets = Self {
             sets: boxcar::Vec::new(),
             single: (0..trie.len()).map(|_| AtomicU32::new(NO_EXITS)).collect(),
-            ids: HashMap::with_hasher(FixedState::default()),
-            lacking: HashMap::with_hasher(FixedState::default()),
+            ids: Memo::default(),
+            lacking: Memo::default(),
         };
         let mut bytes = 0;
         sets.id(Vec::new(), |n| bytes += n);
@@ -90,19 +86,18 @@ impl ExitSets {
             let other = known.compare_exchange(NO_EXITS, id, Ordering::AcqRel, Ordering::Acquire);
             return other.err().unwrap_or(id);
         }
-        let map = self.ids.pin();
-        if let Some(&id) = map.get(&*nodes) {
+        if let Some(id) = self.ids.get(&*nodes) {
             return id;
         }
         charge(size_of::<Exits>() + nodes.len() * 8);
         let nodes: Box<[u32]> = nodes.into();
-        *map.get_or_insert_with(nodes.clone(), || self.sets.push(Exits::of(nodes.clone())) as ExitsId)
+        let id = self.sets.push(Exits::of(nodes.clone())) as ExitsId;
+        self.ids.insert(nodes, id)
     }
 
     /// A set of exits without some of its nodes.
     pub(super) fn without(&self, wider: ExitsId, gone: &[u32], charge: impl Fn(usize)) -> ExitsId {
-        let map = self.lacking.pin();
-        *map.get_or_insert_with((wider, gone.into()), || {
+        self.lacking.get_or_insert_with((wider, gone.into()), || {
             charge(size_of::<Exits>() + gone.len() * 8);
             self.sets.push(Exits { lacking: Some((wider, gone.into())), ..Exits::default() }) as ExitsId
         })
@@ -129,7 +124,7 @@ impl ExitSets {
             let size: usize = nodes.iter().map(|&n| main.below(n)).sum();
             (nodes.len() > FEW && size <= MERGED).then(|| {
                 let trie = main.derive(nodes, |_| true);
-                charge(trie.len() * 56);
+                charge(trie.bytes());
                 Tails { trie: Arc::new(trie), starts: [ROOT].into() }
             })
         };
@@ -152,7 +147,7 @@ impl ExitSets {
     }
 
     /// What strings with escapes that go on at a set can be, by the function that knows.
-    pub(super) fn escaped(&self, exits: ExitsId, make: impl FnOnce() -> Box<[Closed]>) -> &[Closed] {
+    pub(super) fn escaped(&self, exits: ExitsId, make: impl FnOnce() -> Escaped) -> &Escaped {
         self.sets[exits as usize].escaped.get_or_init(make)
     }
 

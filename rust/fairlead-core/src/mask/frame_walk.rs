@@ -1,9 +1,9 @@
 //! Walking the vocabulary's trie with one frame's own bytes: which tokens stay inside of it, where it can be left, and
 //! where a rule may begin. What follows there is for the layer above to put in, which remembers it.
 
-use super::walk::{WORTH_A_BULK, covers};
+use super::walk::{WORTH_A_BULK, covers, within};
 use crate::automata::{EPS, ExprId, Node, Slice, Store};
-use crate::vocab::Trie;
+use crate::vocab::{Child, Trie};
 
 /// What a walk with a frame's own bytes finds.
 #[derive(Debug, Default)]
@@ -58,8 +58,13 @@ impl<'a> FrameWalk<'a> {
         self.found
     }
 
-    fn origins(&self, node: &'a u32) -> &'a [u32] {
-        if self.trie.is_derived() { self.trie.origins(*node) } else { std::slice::from_ref(node) }
+    /// Adds what a node stands for in the vocabulary's trie.
+    fn origins(trie: &Trie, node: u32, to: &mut Vec<u32>) {
+        if trie.is_derived() {
+            to.extend_from_slice(trie.origins(node));
+        } else {
+            to.push(node);
+        }
     }
 
     /// Looks at what follows a node while a frame is written. Rules that begin right there are left out, and so is
@@ -73,73 +78,74 @@ impl<'a> FrameWalk<'a> {
             _ => {}
         }
         let (store, trie) = (self.store, self.trie);
-        let (bytes, nodes) = trie.children(node);
+        let children = trie.children(node);
         let boolean = store.flags(frame).boolean();
         let row = store.row(frame);
-        if bytes.len() * 2 < row.edges.len() {
-            for (&b, child) in bytes.iter().zip(nodes) {
-                if let Some(to) = row.get(b).filter(|&to| !boolean || store.alive(to)) {
+        if children.len() * 2 < row.edges.len() {
+            for child in children {
+                if let Some(to) = row.get(child.byte()).filter(|&to| !boolean || store.alive(to)) {
                     self.enter(to, std::slice::from_ref(child));
                 }
             }
             return;
         }
         for edge in row.edges.iter().filter(|edge| !boolean || store.alive(edge.to)) {
-            let from = bytes.partition_point(|&b| b < edge.lo);
-            let to = from + bytes[from..].partition_point(|&b| b <= edge.hi);
-            if to > from {
-                self.enter(edge.to, &nodes[from..to]);
+            let found = within(children, edge.lo, edge.hi);
+            if !found.is_empty() {
+                self.enter(edge.to, found);
             }
         }
     }
 
     /// Some nodes whose last bytes all lead to one residual.
-    pub(super) fn enter(&mut self, frame: ExprId, nodes: &'a [u32]) {
+    pub(super) fn enter(&mut self, frame: ExprId, nodes: &[Child]) {
         let (store, trie) = (self.store, self.trie);
         let free_text = !self.regular && store.as_free_text(frame).is_some();
         if free_text || goes_on_in_parts(store, frame) {
-            for node in nodes {
-                self.found.tokens.extend_from_slice(trie.own_tokens(*node));
+            for node in nodes.iter().map(|child| child.node()) {
+                self.found.tokens.extend_from_slice(trie.own_tokens(node));
                 // Nothing follows a leaf.
-                match trie.below(*node) {
+                match trie.below(node) {
                     0 => {}
-                    1..WORTH_A_BULK if free_text => self.visit(*node, frame),
+                    1..WORTH_A_BULK if free_text => self.visit(node, frame),
                     _ => self.part(frame, node),
                 }
             }
             return;
         }
         // What is known of whole subtries is only asked for where there are some.
-        let below = nodes.iter().map(|&node| trie.below(node)).sum::<usize>();
+        let below = nodes.iter().map(|child| trie.below(child.node())).sum::<usize>();
         let bulk = if below >= WORTH_A_BULK { store.bulk(frame) } else { None };
         let nullable = store.nullable(frame);
-        for node in nodes {
-            let leaf = trie.below(*node) == 0;
-            if !leaf && bulk.is_some_and(|bulk| covers(bulk, trie.shape(*node))) {
-                self.found.tokens.extend_from_slice(trie.all_tokens(*node));
+        for node in nodes.iter().map(|child| child.node()) {
+            let leaf = trie.below(node) == 0;
+            if !leaf && bulk.is_some_and(|bulk| covers(bulk, trie.shape(node))) {
+                self.found.tokens.extend_from_slice(trie.all_tokens(node));
                 continue;
             }
-            self.found.tokens.extend_from_slice(trie.own_tokens(*node));
+            self.found.tokens.extend_from_slice(trie.own_tokens(node));
             // Leaves matter only to what has ended for good: it may have been a key.
             if nullable && (!leaf || frame == EPS) {
-                let origins = self.origins(node);
-                self.found.exits.extend_from_slice(origins);
+                Self::origins(trie, node, &mut self.found.exits);
             }
             if !leaf && frame != EPS {
-                self.visit(*node, frame);
+                self.visit(node, frame);
             }
         }
     }
 
-    fn part(&mut self, frame: ExprId, node: &'a u32) {
-        let origins = self.origins(node);
+    fn part(&mut self, frame: ExprId, node: u32) {
         let parts = &mut self.found.parts;
         match parts.iter_mut().rev().find(|part| part.frame == frame) {
             Some(part) => {
-                part.nodes.extend_from_slice(origins);
-                part.walked.push(*node);
+                Self::origins(self.trie, node, &mut part.nodes);
+                part.walked.push(node);
             }
-            None => parts.push(Part { frame, nodes: origins.to_vec(), walked: vec![*node] }),
+            None => {
+                let mut nodes = Vec::new();
+                Self::origins(self.trie, node, &mut nodes);
+                parts.push(Part { frame, nodes, walked: vec![node] });
+            }
         }
     }
 
@@ -150,32 +156,33 @@ impl<'a> FrameWalk<'a> {
         let table = store.table(slice.table);
         let (entries, depth) = (&table.entries, slice.depth as usize);
         let inside = |i: u32| ranks.is_none_or(|(from, to)| (from..to).contains(&table.ranks[i as usize]));
-        let (bytes, nodes) = trie.children(node);
+        let children = trie.children(node);
         let mut lo = slice.lo;
         while lo < slice.hi {
             let b = entries[lo as usize].0[depth];
             let same = entries[lo as usize..slice.hi as usize].partition_point(|(text, _)| text[depth] == b);
             let part = Slice { lo, hi: lo + same as u32, depth: slice.depth + 1, ..slice };
             lo = part.hi;
-            let Ok(at) = bytes.binary_search(&b) else { continue };
-            let child = &nodes[at];
+            let found = within(children, b, b);
+            let [child] = found else { continue };
+            let node = child.node();
             if ranks.is_some() && !(part.lo..part.hi).any(inside) {
                 continue;
             }
             match table.ended(part) {
                 None => {
-                    self.found.tokens.extend_from_slice(trie.own_tokens(*child));
-                    if trie.below(*child) > 0 {
-                        self.literals(*child, part, ranks);
+                    self.found.tokens.extend_from_slice(trie.own_tokens(node));
+                    if trie.below(node) > 0 {
+                        self.literals(node, part, ranks);
                     }
                 }
-                Some(tail) if part.lo + 1 == part.hi => self.enter(tail, std::slice::from_ref(child)),
+                Some(tail) if part.lo + 1 == part.hi => self.enter(tail, found),
                 Some(_) => {
                     let frame = match ranks {
                         Some((from, to)) => store.ranked(part, from, to),
                         None => store.slice(part),
                     };
-                    self.enter(frame, std::slice::from_ref(child));
+                    self.enter(frame, found);
                 }
             }
         }

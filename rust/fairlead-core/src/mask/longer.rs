@@ -44,8 +44,8 @@ fn mark(trie: &Trie, node: u32, left: u32, deep: &mut [u64]) {
         }
         return;
     }
-    for &child in trie.children(node).1 {
-        mark(trie, child, left - 1, deep);
+    for child in trie.children(node) {
+        mark(trie, child.node(), left - 1, deep);
     }
 }
 

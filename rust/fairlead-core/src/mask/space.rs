@@ -14,9 +14,9 @@ use smallvec::SmallVec;
 use super::classes::{Chain, ChainSteps};
 use super::entry::{MaskEntry, clear_bits, set_bits};
 use super::events::{KeyEvent, KeyEvents, decoded};
-use super::exits::{AT_ROOT, Closed, ExitSets, ExitsId, NO_EXITS, Tails};
+use super::exits::{AT_ROOT, ExitSets, ExitsId, NO_EXITS, Tails};
 use super::frame_walk::{FrameWalk, OwnBytes, Part as Inside, leading};
-use super::text::TextMasks;
+use super::text::{Escaped, TextMasks, find_closed};
 use super::walk::{Found, walk};
 use crate::automata::{EMPTY, EPS, ExprId, FreeText, GoesOn, Node, Spelling, Stack, Store, Top, UNBOUNDED};
 use crate::vocab::{ROOT, Trie, Vocabulary};
@@ -208,34 +208,30 @@ impl Space {
         }
         let mut closed = Vec::new();
         for &start in self.exits.nodes(exits) {
-            for text in texts {
-                let node = text.iter().try_fold(start, |node, &b| main.child(node, b));
-                closed.extend(node.and_then(|node| main.child(node, b'"')));
-            }
+            find_closed(main, start, texts, 0, &mut closed);
         }
-        closed.extend(
-            self.escaped(exits, all).iter().filter(|(text, _)| texts.binary_search(&&**text).is_ok()).map(|e| e.1),
-        );
+        let escaped = self.escaped(exits, all);
+        closed.extend(texts.iter().filter_map(|text| escaped.get(*text)).flatten());
         closed.sort_unstable();
         closed.dedup();
         closed
     }
 
     /// What a free string that goes on at some exits is where it ends with escapes in it.
-    fn escaped(&self, exits: ExitsId, all: u32) -> &[Closed] {
+    fn escaped(&self, exits: ExitsId, all: u32) -> &Escaped {
         let main = &self.vocab.trie;
         self.exits.escaped(exits, || {
-            let mut out = Vec::new();
+            let mut out = Escaped::default();
             for &end in self.exits.nodes(self.entry(all).exits) {
                 let path = main.path(end);
                 for &start in self.exits.nodes(exits).iter().filter(|&&start| start <= end && end < main.end(start)) {
                     let raw = &path[main.path(start).len()..path.len() - 1];
                     if raw.contains(&b'\\') {
-                        out.push((decoded(raw), end));
+                        out.entry(decoded(raw)).or_default().push(end);
                     }
                 }
             }
-            out.into()
+            out
         })
     }
 

@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
 use super::classes::Classes;
 use super::entry::set_bits;
 use super::events::decoded;
@@ -27,18 +30,68 @@ pub(crate) struct TextMasks {
     exits: Vec<(u32, u32)>,
     /// These nodes alone, ascending.
     all_exits: Box<[u32]>,
-    /// The exits whose text has escapes, with the text decoded.
-    escaped: Vec<(Box<[u8]>, u32)>,
+    /// The exits whose text has escapes, by the text decoded.
+    escaped: Escaped,
     /// All tokens that a free string without bounds allows.
     everything: Arc<[u32]>,
     /// The tokens above some lengths.
     pub(super) levels: Levels,
     /// Made when the first class of characters is met.
     classes: OnceLock<Classes>,
-    /// Tokens with a quote that is not their last byte.
-    pub(crate) opening: Vec<u32>,
-    /// These, and tokens with a backslash.
+    /// Tokens with a quote.
+    opening: Opening,
+    /// Tokens with a backslash or a quote that is not their last byte.
     pub(crate) awkward: Vec<u32>,
+}
+
+/// Tokens that may open a string, by what they write of it.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    /// Those that write nothing of it, or an escape.
+    any: Vec<u32>,
+    /// The others by their text after the last quote.
+    begun: HashMap<Box<[u8]>, Vec<u32>, FixedState>,
+}
+
+impl Opening {
+    fn add(&mut self, token: u32, bytes: &[u8]) {
+        let begun = bytes.rsplit(|&b| b == b'"').next().unwrap_or_default();
+        if begun.is_empty() || begun.contains(&b'\\') {
+            self.any.push(token);
+        } else {
+            self.begun.entry(begun.into()).or_default().push(token);
+        }
+    }
+
+    /// The tokens after which some text may go on to be one of some strings.
+    pub(crate) fn of<'a>(&self, strings: impl Iterator<Item = &'a [u8]>) -> Vec<u32> {
+        let mut tokens = self.any.clone();
+        for string in strings {
+            let begun = (1..=string.len()).filter_map(|upto| self.begun.get(&string[..upto]));
+            tokens.extend(begun.flatten());
+        }
+        tokens
+    }
+}
+
+/// Texts, decoded, with the nodes at which their closing quotes stand.
+pub(super) type Escaped = HashMap<Box<[u8]>, Vec<u32>, FixedState>;
+
+/// Adds the nodes at which some sorted texts that share their first bytes are closed, where those lead to a node: trie
+/// and texts side by side.
+pub(super) fn find_closed(main: &Trie, node: u32, texts: &[&[u8]], shared: usize, out: &mut Vec<u32>) {
+    let ended = texts.partition_point(|text| text.len() == shared);
+    if ended > 0 {
+        out.extend(main.child(node, b'"'));
+    }
+    if main.below(node) == 0 {
+        return;
+    }
+    for group in texts[ended..].chunk_by(|a, b| a[shared] == b[shared]) {
+        if let Some(child) = main.child(node, group[0][shared]) {
+            find_closed(main, child, group, shared + 1, out);
+        }
+    }
 }
 
 /// The number of characters of a token that stands for itself inside a JSON string.
@@ -84,15 +137,18 @@ impl TextMasks {
             closing: Vec::new(),
             exits: Vec::new(),
             all_exits: Box::default(),
-            escaped: Vec::new(),
+            escaped: Escaped::default(),
             everything: Arc::default(),
             levels: Levels::default(),
             classes: OnceLock::new(),
-            opening: tokens_that(&is_opening),
+            opening: Opening::default(),
             awkward: tokens_that(&|token| token.contains(&b'\\') || is_opening(token)),
         };
         let store = Store::over(vocab.longest() as u32, vocab.alphabet.clone());
         let text = store.step(store.text(store.any, 0, MANY), b'"');
+        for &token in &tokens_that(&is_opening) {
+            masks.opening.add(token, vocab.bytes(token).unwrap_or_default());
+        }
         masks.explore(&store, &rest, ROOT, text);
         masks.rest = rest;
         masks.inside.sort_unstable();
@@ -105,7 +161,7 @@ impl TextMasks {
         for &(_, node) in &masks.exits {
             let path = vocab.trie.path(node);
             if path.contains(&b'\\') {
-                masks.escaped.push((decoded(path.strip_suffix(b"\"").unwrap_or(&path)), node));
+                masks.escaped.entry(decoded(path.strip_suffix(b"\"").unwrap_or(&path))).or_default().push(node);
             }
         }
         masks
@@ -116,9 +172,9 @@ impl TextMasks {
             Node::Text(s) => MANY - s.hi + u32::from(s.spelling != Spelling::Raw),
             _ => 0,
         };
-        let (bytes, nodes) = trie.children(node);
-        for (&b, &child) in bytes.iter().zip(nodes) {
-            match store.step(state, b) {
+        for next in trie.children(node) {
+            let child = next.node();
+            match store.step(state, next.byte()) {
                 EMPTY => {}
                 EPS => {
                     let chars = taken(state);
@@ -132,6 +188,11 @@ impl TextMasks {
                 }
             }
         }
+    }
+
+    /// The tokens with a quote that is not their last byte.
+    pub(crate) fn opening(&self) -> &Opening {
+        &self.opening
     }
 
     /// All tokens that a free string without bounds allows.
@@ -151,9 +212,9 @@ impl TextMasks {
 
     /// The exits, ascending, at which one of some sorted texts is closed, escapes decoded.
     pub(super) fn closed_by(&self, main: &Trie, texts: &[&[u8]]) -> Vec<u32> {
-        let plain = texts.iter().filter_map(|text| main.child(main.find(text)?, b'"'));
-        let escaped = self.escaped.iter().filter(|(text, _)| texts.binary_search(&&**text).is_ok());
-        let mut nodes: Vec<u32> = plain.chain(escaped.map(|&(_, node)| node)).collect();
+        let mut nodes = Vec::new();
+        find_closed(main, ROOT, texts, 0, &mut nodes);
+        nodes.extend(texts.iter().filter_map(|text| self.escaped.get(*text)).flatten());
         nodes.sort_unstable();
         nodes
     }

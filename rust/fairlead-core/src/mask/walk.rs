@@ -3,7 +3,7 @@
 
 use super::events::KeyEvent;
 use crate::automata::{Bulk, EPS, ExprId, Keys, Link, Stack, Store, Target, Top, Tops};
-use crate::vocab::Trie;
+use crate::vocab::{Child, Trie};
 
 /// What a walk finds.
 #[derive(Debug, Default)]
@@ -48,69 +48,60 @@ impl Walk<'_> {
     /// only looks at the bytes that it has edges for, and goes from residual to residual without touching the stack.
     fn visit(&mut self, node: u32, tops: &Tops) {
         let trie = self.trie;
-        let (bytes, nodes) = trie.children(node);
+        let children = trie.children(node);
         if let [top] = tops[..] {
             let flags = self.store.flags(top.frame);
             if !flags.nullable() && !flags.starts_calls() {
                 let store = self.store;
                 let row = store.row(top.frame);
-                if bytes.len() * 2 < row.edges.len() {
-                    for (&b, child) in bytes.iter().zip(nodes) {
-                        match row.get(b).filter(|&to| !flags.boolean() || store.alive(to)) {
+                if children.len() * 2 < row.edges.len() {
+                    for child in children {
+                        match row.get(child.byte()).filter(|&to| !flags.boolean() || store.alive(to)) {
                             None => {}
-                            Some(EPS) => self.descend(*child, b, tops),
+                            Some(EPS) => self.descend(*child, tops),
                             Some(to) => self.replace(Top { frame: to, ..top }, std::slice::from_ref(child)),
                         }
                     }
                     return;
                 }
                 for edge in row.edges.iter().filter(|edge| !flags.boolean() || store.alive(edge.to)) {
-                    let from = bytes.partition_point(|&b| b < edge.lo);
-                    let to = from + bytes[from..].partition_point(|&b| b <= edge.hi);
-                    if to > from && edge.to != EPS {
-                        self.replace(Top { frame: edge.to, ..top }, &nodes[from..to]);
+                    let found = within(children, edge.lo, edge.hi);
+                    if edge.to != EPS {
+                        self.replace(Top { frame: edge.to, ..top }, found);
                     } else {
-                        for i in from..to {
-                            self.descend(nodes[i], bytes[i], tops);
-                        }
+                        found.iter().for_each(|child| self.descend(*child, tops));
                     }
                 }
                 return;
             }
             if !flags.nullable() {
                 for edge in &self.store.moves(top.frame).edges {
-                    let from = bytes.partition_point(|&b| b < edge.lo);
-                    let to = from + bytes[from..].partition_point(|&b| b <= edge.hi);
+                    let found = within(children, edge.lo, edge.hi);
                     match edge.to {
-                        Target::Replace(next) if next != EPS && to > from => {
-                            self.replace(Top { frame: next, ..top }, &nodes[from..to]);
-                        }
-                        _ => {
-                            for i in from..to {
-                                self.descend(nodes[i], bytes[i], tops);
-                            }
-                        }
+                        Target::Replace(next) if next != EPS => self.replace(Top { frame: next, ..top }, found),
+                        _ => found.iter().for_each(|child| self.descend(*child, tops)),
                     }
                 }
                 return;
             }
         }
-        for (&b, &child) in bytes.iter().zip(nodes) {
-            self.descend(child, b, tops);
-        }
+        children.iter().for_each(|child| self.descend(*child, tops));
     }
 
     /// Some children that all lead to one residual.
-    fn replace(&mut self, top: Top, children: &[u32]) {
+    fn replace(&mut self, top: Top, children: &[Child]) {
+        if children.is_empty() {
+            return;
+        }
         let trie = self.trie;
         // What is known of whole subtries is only asked for where there are some.
-        let below = children.iter().map(|&child| trie.below(child)).sum::<usize>();
+        let below = children.iter().map(|child| trie.below(child.node())).sum::<usize>();
         let bulk = if below >= WORTH_A_BULK { self.store.bulk(top.frame) } else { None };
         let nullable = self.store.nullable(top.frame);
         let mut tops = Tops::new();
         tops.push(top);
         let ends = nullable && self.stack.may_end(self.store, &tops);
-        for &child in children {
+        for child in children.iter().map(|child| child.node()) {
             let leaf = trie.below(child) == 0;
             if !leaf && bulk.is_some_and(|bulk| covers(bulk, trie.shape(child))) {
                 self.found.tokens.extend_from_slice(trie.all_tokens(child));
@@ -127,8 +118,8 @@ impl Walk<'_> {
         }
     }
 
-    fn descend(&mut self, child: u32, b: u8, tops: &Tops) {
-        let trie = self.trie;
+    fn descend(&mut self, child: Child, tops: &Tops) {
+        let (trie, b, child) = (self.trie, child.byte(), child.node());
         let height = self.stack.height();
         let mut keys = Reporter { trie, node: child, events: &mut self.found.events };
         let next = self.stack.step(self.store, tops, b, &mut keys);
@@ -152,6 +143,12 @@ impl Walk<'_> {
         }
         self.stack.truncate(height);
     }
+}
+
+/// The children whose bytes lie in a range.
+pub(super) fn within(children: &[Child], lo: u8, hi: u8) -> &[Child] {
+    let children = &children[children.partition_point(|child| child.byte() < lo)..];
+    &children[..children.partition_point(|child| child.byte() <= hi)]
 }
 
 pub(super) fn covers(bulk: Bulk, shape: crate::vocab::Shape) -> bool {

@@ -59,8 +59,7 @@ impl GrammarMatcher {
         let mut suspects = if self.writes_key() {
             text.awkward.clone()
         } else {
-            let may_write = |token: &&u32| self.may_write_seen(space.vocab.bytes(**token).unwrap_or_default());
-            text.opening.iter().filter(may_write).copied().collect()
+            text.opening().of(self.seen.iter().map(|seen| &*seen.key))
         };
         let begun = self.key_begun().unwrap_or_default();
         let prefix = decoded(&begun);
@@ -74,12 +73,6 @@ impl GrammarMatcher {
             }
         }
         self.clear_refused(&suspects, row);
-    }
-
-    /// Whether the text after a token's last quote may be the beginning of a key that some object has.
-    fn may_write_seen(&self, token: &[u8]) -> bool {
-        let begun = token.rsplit(|&b| b == b'"').next().unwrap_or_default();
-        begun.contains(&b'\\') || begun.is_empty() || self.seen.iter().any(|seen| seen.key.starts_with(begun))
     }
 
     /// Whether an undeclared key is being written.

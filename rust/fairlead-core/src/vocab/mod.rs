@@ -2,7 +2,7 @@
 
 mod trie;
 
-pub(crate) use trie::{ROOT, Shape, Trie};
+pub(crate) use trie::{Child, ROOT, Shape, Trie};
 
 use crate::error::{Error, ErrorKind};
 
@@ -40,7 +40,7 @@ impl Vocabulary {
     /// A vocabulary of `size` ids (at least as many as `tokens`); ids past `tokens` are padding.
     ///
     /// # Errors
-    /// A stop id outside the vocabulary, more than 2^24 tokens, or a token longer than 65,535 bytes.
+    /// A stop id outside the vocabulary, more than 2^24 tokens or bytes of tokens, or a token longer than 65,535 bytes.
     pub fn new(mut tokens: Vec<Option<Box<[u8]>>>, mut stop_ids: Vec<u32>, size: usize) -> Result<Self, Error> {
         let bad = |message: String| Err(Error::new(ErrorKind::Vocabulary, message));
         if size < tokens.len() {
@@ -62,6 +62,10 @@ impl Vocabulary {
         let longest = tokens.iter().flatten().map(|t| t.len()).max().unwrap_or(0);
         if longest > usize::from(u16::MAX) {
             return bad(format!("a token has {longest} bytes; 65,535 are supported"));
+        }
+        let bytes = tokens.iter().flatten().map(|t| t.len()).sum::<usize>();
+        if bytes > Trie::MOST_BYTES {
+            return bad(format!("the tokens have {bytes} bytes; {} are supported", Trie::MOST_BYTES));
         }
         let trie = Trie::new(&tokens);
         let alphabet = alphabet(&tokens);

@@ -22,15 +22,48 @@ impl Shape {
     }
 }
 
-/// A byte trie: the nodes below node `n` are `n + 1 .. end(n)`, and so are their tokens in one run.
+/// A child of a node, with the byte that leads to it; children sort by that.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Child(u32);
+
+impl Child {
+    fn new(byte: u8, node: u32) -> Self {
+        Self(u32::from(byte) << 24 | node)
+    }
+
+    /// The byte.
+    #[inline]
+    pub(crate) fn byte(self) -> u8 {
+        (self.0 >> 24) as u8
+    }
+
+    /// The node.
+    #[inline]
+    pub(crate) fn node(self) -> u32 {
+        self.0 & 0x00FF_FFFF
+    }
+}
+
+/// What a visit of a node needs, side by side: first visits are mostly waiting for memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
+    /// Where the nodes below end.
+    end: u32,
+    /// Where the node's tokens begin; its own end where those of the next node begin.
+    tokens: u32,
+    /// How many children there are.
+    count: u32,
+    /// The only child; where there are several, the place of the first in `children`.
+    child: Child,
+}
+
+/// A byte trie in depth-first order: the nodes below node `n` are `n + 1 .. end(n)`, and so are their tokens in one run.
 #[derive(Debug, Default)]
 pub(crate) struct Trie {
-    end: Vec<u32>,
-    tokens_at: Vec<u32>,
+    /// One for each node, and one for the end.
+    records: Vec<Record>,
+    children: Vec<Child>,
     tokens: Vec<u32>,
-    children_at: Vec<u32>,
-    child_bytes: Vec<u8>,
-    child_nodes: Vec<u32>,
     shapes: Vec<Shape>,
     /// Where each token of the vocabulary stands in `tokens`; not for derived tries.
     places: Vec<u32>,
@@ -43,6 +76,9 @@ pub(crate) struct Trie {
 pub(crate) const ROOT: u32 = 0;
 
 impl Trie {
+    /// The bytes of all tokens together may be so many: a node's number has 24 bits.
+    pub(crate) const MOST_BYTES: usize = (1 << 24) - 2;
+
     /// The trie of a vocabulary; special tokens are `None`, empty ones are left out.
     pub(crate) fn new(tokens: &[Option<Box<[u8]>>]) -> Self {
         let mut sorted: Vec<(&[u8], u32)> = tokens
@@ -52,29 +88,27 @@ impl Trie {
             .collect();
         sorted.sort_unstable();
         let mut trie = Self::default();
-        let mut children: Vec<Vec<(u8, u32)>> = Vec::new();
-        trie.open(&mut children);
+        let mut bytes_of = Vec::new();
+        trie.open(&mut bytes_of, 0);
         let mut path = vec![ROOT];
         let mut last: &[u8] = &[];
         for &(bytes, id) in &sorted {
             let shared = bytes.iter().zip(last).take_while(|(a, b)| a == b).count();
             for &node in &path[shared + 1..] {
-                trie.end[node as usize] = trie.end.len() as u32;
+                trie.records[node as usize].end = trie.records.len() as u32;
             }
             path.truncate(shared + 1);
             for &b in &bytes[shared..] {
-                let node = trie.open(&mut children);
-                children[path[path.len() - 1] as usize].push((b, node));
-                path.push(node);
+                path.push(trie.open(&mut bytes_of, b));
             }
             trie.tokens.push(id);
             trie.note_shapes(&path, bytes);
             last = bytes;
         }
         for &node in &path {
-            trie.end[node as usize] = trie.end.len() as u32;
+            trie.records[node as usize].end = trie.records.len() as u32;
         }
-        trie.close(&children);
+        trie.close(&bytes_of);
         trie.places = vec![u32::MAX; tokens.len()];
         for (place, &token) in trie.tokens.iter().enumerate() {
             trie.places[token as usize] = place as u32;
@@ -82,21 +116,26 @@ impl Trie {
         trie
     }
 
-    fn open(&mut self, children: &mut Vec<Vec<(u8, u32)>>) -> u32 {
-        self.end.push(0);
-        self.tokens_at.push(self.tokens.len() as u32);
+    fn open(&mut self, bytes_of: &mut Vec<u8>, byte: u8) -> u32 {
+        self.records.push(Record { tokens: self.tokens.len() as u32, ..Record::default() });
         self.shapes.push(Shape::default());
-        children.push(Vec::new());
-        self.end.len() as u32 - 1
+        bytes_of.push(byte);
+        self.records.len() as u32 - 1
     }
 
-    fn close(&mut self, children: &[Vec<(u8, u32)>]) {
-        self.tokens_at.push(self.tokens.len() as u32);
-        self.children_at.push(0);
-        for list in children {
-            self.child_bytes.extend(list.iter().map(|&(b, _)| b));
-            self.child_nodes.extend(list.iter().map(|&(_, n)| n));
-            self.children_at.push(self.child_nodes.len() as u32);
+    /// Finds the children, once all ends are known.
+    fn close(&mut self, bytes_of: &[u8]) {
+        self.records.push(Record { tokens: self.tokens.len() as u32, ..Record::default() });
+        for node in 0..bytes_of.len() {
+            let (at, end) = (self.children.len(), self.records[node].end);
+            let mut child = node as u32 + 1;
+            while child < end {
+                self.children.push(Child::new(bytes_of[child as usize], child));
+                child = self.records[child as usize].end;
+            }
+            let count = (self.children.len() - at) as u32;
+            let child = if count == 1 { self.children.pop().unwrap_or_default() } else { Child(at as u32) };
+            self.records[node] = Record { count, child, ..self.records[node] };
         }
     }
 
@@ -122,25 +161,26 @@ impl Trie {
 
     /// The trie of what follows any of the given nodes of this one, restricted to the tokens that `keep` takes.
     pub(crate) fn derive(&self, nodes: &[u32], keep: impl Fn(u32) -> bool) -> Self {
-        let mut kept = Vec::with_capacity(self.tokens.len() + 1);
-        kept.push(0u32);
+        let mut kept = Vec::new();
         // Counting is only worth it when the whole trie is derived from.
         if nodes == [ROOT] {
+            kept.reserve(self.tokens.len() + 1);
+            kept.push(0u32);
             for &token in &self.tokens {
                 kept.push(kept[kept.len() - 1] + u32::from(keep(token)));
             }
         }
         let any_below = |node: u32| {
-            kept.len() == 1 || {
-                let (from, to) = (self.tokens_at[node as usize], self.tokens_at[self.end[node as usize] as usize]);
-                kept[to as usize] > kept[from as usize]
+            kept.is_empty() || {
+                let tokens = self.token_range(node);
+                kept[tokens.end] > kept[tokens.start]
             }
         };
         let mut out = Self::default();
-        let mut children = Vec::new();
-        out.grow(self, nodes, &keep, &any_below, &mut children, true);
+        let mut bytes_of = Vec::new();
+        out.grow(self, nodes, 0, &keep, &any_below, &mut bytes_of);
         out.origins_at.push(out.origins.len() as u32);
-        out.close(&children);
+        out.close(&bytes_of);
         out
     }
 
@@ -148,92 +188,102 @@ impl Trie {
         &mut self,
         main: &Self,
         origins: &[u32],
+        byte: u8,
         keep: &dyn Fn(u32) -> bool,
         any_below: &dyn Fn(u32) -> bool,
-        children: &mut Vec<Vec<(u8, u32)>>,
-        top: bool,
-    ) -> u32 {
-        let node = self.open(children);
+        bytes_of: &mut Vec<u8>,
+    ) {
+        let node = self.open(bytes_of, byte);
         self.origins_at.push(self.origins.len() as u32);
         self.origins.extend_from_slice(origins);
-        let mut next: Vec<(u8, u32)> = Vec::new();
+        let mut next: Vec<Child> = Vec::new();
         for &origin in origins {
-            if !top {
+            if node != ROOT {
                 self.tokens.extend(main.own_tokens(origin).iter().copied().filter(|&t| keep(t)));
             }
             self.shapes[node as usize].join(main.shapes[origin as usize]);
-            let (bytes, nodes) = main.children(origin);
-            next.extend(bytes.iter().copied().zip(nodes.iter().copied()).filter(|&(_, n)| any_below(n)));
+            next.extend(main.children(origin).iter().filter(|child| any_below(child.node())));
         }
-        next.sort_unstable();
-        for group in next.chunk_by(|a, b| a.0 == b.0) {
-            let nodes: Vec<u32> = group.iter().map(|&(_, n)| n).collect();
-            let child = self.grow(main, &nodes, keep, any_below, children, false);
-            children[node as usize].push((group[0].0, child));
+        if origins.len() > 1 {
+            next.sort_unstable();
         }
-        self.end[node as usize] = self.end.len() as u32;
-        node
+        let mut nodes = Vec::new();
+        for group in next.chunk_by(|a, b| a.byte() == b.byte()) {
+            nodes.clear();
+            nodes.extend(group.iter().map(|child| child.node()));
+            self.grow(main, &nodes, group[0].byte(), keep, any_below, bytes_of);
+        }
+        self.records[node as usize].end = self.records.len() as u32;
     }
 
     /// How many nodes there are.
     pub(crate) fn len(&self) -> usize {
-        self.end.len()
+        self.records.len() - 1
+    }
+
+    /// Bytes that a trie holds, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        self.len() * (size_of::<Record>() + size_of::<Shape>() + 8) + (self.tokens.len() + self.origins.len()) * 4
     }
 
     /// How many nodes lie below a node.
+    #[inline]
     pub(crate) fn below(&self, node: u32) -> usize {
-        (self.end[node as usize] - node - 1) as usize
+        (self.records[node as usize].end - node - 1) as usize
     }
 
     /// Where the nodes below a node end.
+    #[inline]
     pub(crate) fn end(&self, node: u32) -> u32 {
-        self.end[node as usize]
+        self.records[node as usize].end
     }
 
     /// The child of a node by a byte.
-    pub(crate) fn child(&self, node: u32, b: u8) -> Option<u32> {
-        let (bytes, nodes) = self.children(node);
-        bytes.binary_search(&b).ok().map(|i| nodes[i])
-    }
-
-    /// The node that a text leads to from the root.
-    pub(crate) fn find(&self, text: &[u8]) -> Option<u32> {
-        text.iter().try_fold(ROOT, |node, &b| self.child(node, b))
-    }
-
-    /// The bytes of a node's children, ascending, and the children.
     #[inline]
-    pub(crate) fn children(&self, node: u32) -> (&[u8], &[u32]) {
-        let range = self.children_at[node as usize] as usize..self.children_at[node as usize + 1] as usize;
-        (&self.child_bytes[range.clone()], &self.child_nodes[range])
+    pub(crate) fn child(&self, node: u32, b: u8) -> Option<u32> {
+        let children = self.children(node);
+        // Alone, or the few that most nodes have: found without a search.
+        let at = match children {
+            [] => return None,
+            [only] => return (only.byte() == b).then(|| only.node()),
+            _ => children.partition_point(|child| child.byte() < b),
+        };
+        children.get(at).filter(|child| child.byte() == b).map(|child| child.node())
+    }
+
+    /// A node's children, their bytes ascending.
+    #[inline]
+    pub(crate) fn children(&self, node: u32) -> &[Child] {
+        let record = &self.records[node as usize];
+        match record.count {
+            1 => std::slice::from_ref(&record.child),
+            count => &self.children[record.child.0 as usize..][..count as usize],
+        }
     }
 
     /// The tokens that end at a node.
     #[inline]
     pub(crate) fn own_tokens(&self, node: u32) -> &[u32] {
-        // The children's tokens follow a node's own in one run.
-        let first = self.children_at[node as usize] as usize;
-        let last = self.children_at[node as usize + 1] as usize;
-        let to = if first < last {
-            self.tokens_at[self.child_nodes[first] as usize]
-        } else {
-            self.tokens_at[node as usize + 1]
-        };
-        &self.tokens[self.tokens_at[node as usize] as usize..to as usize]
+        // The tokens of what is next, in depth-first order, follow a node's own.
+        let (from, to) = (self.records[node as usize].tokens, self.records[node as usize + 1].tokens);
+        &self.tokens[from as usize..to as usize]
+    }
+
+    fn token_range(&self, node: u32) -> std::ops::Range<usize> {
+        let Record { end, tokens, .. } = self.records[node as usize];
+        tokens as usize..self.records[end as usize].tokens as usize
     }
 
     /// The tokens that end at a node or below.
     #[inline]
     pub(crate) fn all_tokens(&self, node: u32) -> &[u32] {
-        let to = self.tokens_at[self.end[node as usize] as usize];
-        &self.tokens[self.tokens_at[node as usize] as usize..to as usize]
+        &self.tokens[self.token_range(node)]
     }
 
     /// Whether a token of the vocabulary ends at a node or below.
     #[inline]
     pub(crate) fn holds(&self, node: u32, token: u32) -> bool {
-        let to = self.tokens_at[self.end[node as usize] as usize];
-        (self.tokens_at[node as usize]..to).contains(&self.places[token as usize])
+        self.token_range(node).contains(&(self.places[token as usize] as usize))
     }
 
     #[inline]
@@ -256,10 +306,10 @@ impl Trie {
         let mut path = Vec::new();
         let mut at = ROOT;
         while at != node {
-            let (bytes, nodes) = self.children(at);
-            let i = nodes.partition_point(|&n| n <= node) - 1;
-            path.push(bytes[i]);
-            at = nodes[i];
+            let children = self.children(at);
+            let next = children[children.partition_point(|child| child.node() <= node) - 1];
+            path.push(next.byte());
+            at = next.node();
         }
         path
     }
