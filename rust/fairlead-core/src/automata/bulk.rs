@@ -1,16 +1,20 @@
 //! Which texts a frame certainly takes without ending: what lets a walk take in whole subtries at once.
 
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
 use super::expr::{ExprId, Node, Slice, UNBOUNDED};
-use super::store::Store;
+use super::store::{EPS, Store};
 use super::text::{Spelling, TextState};
+use crate::vocab::KINDS;
 
 /// From this frame, any text of these characters, up to so many of them, can still be completed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bulk {
     /// ASCII characters.
     pub(crate) ascii: u128,
-    /// Whether all other characters too.
-    pub(crate) beyond: bool,
+    /// The kinds of other characters, of all of which that holds.
+    pub(crate) beyond: u8,
     /// How many characters; `u32::MAX` without bound.
     pub(crate) chars: u32,
 }
@@ -36,6 +40,7 @@ pub(crate) enum FreeText {
 }
 
 const ALL_ASCII: u128 = u128::MAX;
+const ALL_KINDS: u8 = KINDS[0].0 | KINDS[1].0 | KINDS[2].0;
 /// What JSON lets stand for itself inside a string.
 const PLAIN: u128 = !0xFFFF_FFFF & !(1 << b'"') & !(1 << b'\\');
 
@@ -67,9 +72,79 @@ impl Store {
                 Node::Concat(first, rest) => *first == self.any && self.alive(*rest),
                 Node::Union(parts) => parts.iter().any(|&p| self.takes_any_prefix(p)),
                 // All strings but some whole ones: the exceptions never stop what is longer.
-                Node::Inter(parts) => parts.iter().all(|&p| p == self.any || matches!(self.node(p), Node::Except(_))),
+                Node::Inter(parts)
+                    if parts.iter().all(|&p| p == self.any || matches!(self.node(p), Node::Except(_))) =>
+                {
+                    true
+                }
+                // What is not to be matched has no text with some character: one more of it, and all is well.
+                Node::Inter(parts) if self.spares_a_char(parts) => true,
+                // Substrings to be found, patterns not to be matched.
+                Node::Inter(_) => self.takes_any.get(&content).unwrap_or_else(|| self.never_stuck(content)),
                 _ => false,
             }
+    }
+
+    /// Whether some strings are any but those of languages in none of which a certain character occurs.
+    fn spares_a_char(&self, parts: &[ExprId]) -> bool {
+        const MOST: usize = 400;
+        let (mut left, mut used) = (MOST, 0);
+        let fine = parts.iter().all(|&part| match self.node(part) {
+            _ if part == self.any => true,
+            Node::Except(_) => true,
+            Node::Not(inner) => self.add_ascii(*inner, &mut used, &mut left),
+            _ => false,
+        });
+        fine && self.writes_all() && PLAIN & !used & !(1 << 0x7F) != 0
+    }
+
+    /// Adds the ASCII characters that occur in an expression; `false` if it is too large, or of another kind.
+    fn add_ascii(&self, e: ExprId, used: &mut u128, left: &mut usize) -> bool {
+        *left = left.saturating_sub(1);
+        *left > 0
+            && match self.node(e) {
+                Node::Empty | Node::Eps => true,
+                Node::Bytes(set) => {
+                    *used |= set.ascii();
+                    true
+                }
+                Node::Concat(a, b) => self.add_ascii(*a, used, left) && self.add_ascii(*b, used, left),
+                Node::Union(parts) => parts.iter().all(|&part| self.add_ascii(part, used, left)),
+                Node::Repeat { body, .. } => self.add_ascii(*body, used, left),
+                _ => false,
+            }
+    }
+
+    /// Whether characters of any kind lead on from all states, as far as a search of few states can tell.
+    fn never_stuck(&self, content: ExprId) -> bool {
+        const FEW: usize = 160;
+        // States of one more character, and of the content.
+        let mut found = vec![(self.scalar, content)];
+        let mut known: HashSet<(ExprId, ExprId), FixedState> = found.iter().copied().collect();
+        let mut at = 0;
+        while let Some(&(scalar, state)) = found.get(at) {
+            at += 1;
+            for edge in &self.row(scalar).edges {
+                let mut next = u16::from(edge.lo);
+                for to in self.row(state).edges.iter().filter(|to| to.hi >= edge.lo && to.lo <= edge.hi) {
+                    if u16::from(to.lo) > next || !self.alive(to.to) {
+                        break;
+                    }
+                    next = u16::from(to.hi) + 1;
+                    let pair = (if edge.to == EPS { self.scalar } else { edge.to }, to.to);
+                    if known.insert(pair) {
+                        found.push(pair);
+                    }
+                }
+                if next <= u16::from(edge.hi) || found.len() > FEW {
+                    return self.takes_any.insert(content, false);
+                }
+            }
+        }
+        for (_, state) in found.into_iter().filter(|&(scalar, _)| scalar == self.scalar) {
+            self.takes_any.insert(state, true);
+        }
+        true
     }
 
     /// For a content that is any text but the rest of some literals: those.
@@ -166,7 +241,7 @@ impl Store {
             return None;
         }
         if state.content == self.any || (state.hi == UNBOUNDED && self.takes_any_prefix(state.content)) {
-            return Some(Bulk { ascii: PLAIN, beyond: true, chars: state.hi });
+            return Some(Bulk { ascii: PLAIN, beyond: ALL_KINDS, chars: state.hi });
         }
         if state.hi == UNBOUNDED
             && let Some((ascii, beyond)) = self.self_loops(state.content)
@@ -184,15 +259,24 @@ impl Store {
         Some(Bulk { ascii: class.ascii & PLAIN, beyond: class.beyond, chars })
     }
 
-    /// The characters after which the same residual remains: ASCII ones, and whether all others do.
-    fn self_loops(&self, e: ExprId) -> Option<(u128, bool)> {
+    /// The characters after which the same residual remains: ASCII ones, and kinds of others.
+    fn self_loops(&self, e: ExprId) -> Option<(u128, u8)> {
         let mut ascii = 0u128;
         for edge in self.row(e).edges.iter().filter(|edge| edge.to == e && edge.lo < 0x80) {
             for b in edge.lo..=edge.hi.min(0x7F) {
                 ascii |= 1 << b;
             }
         }
-        (ascii != 0).then(|| (ascii, self.beyond(e, e) == Beyond::All))
+        (ascii != 0).then(|| (ascii, self.kinds_beyond(e, e)))
+    }
+
+    /// The kinds of characters beyond ASCII that all lead from `at` to `home`.
+    fn kinds_beyond(&self, at: ExprId, home: ExprId) -> u8 {
+        if self.row(at).edges.last().is_none_or(|edge| edge.hi < 0x80) {
+            return 0;
+        }
+        let leads = |i: usize| self.loops_beyond(self.kinds[i], at, home, 0) == Beyond::All;
+        KINDS.iter().enumerate().filter(|&(i, _)| leads(i)).fold(0, |all, (_, (kind, _))| all | kind)
     }
 
     /// Whether all characters that are not ASCII lead from `at` to `home`, or which of them do.
@@ -252,30 +336,26 @@ impl Store {
             Node::Concat(first, _) => self.loop_class(*first),
             Node::Union(parts) => {
                 let classes = parts.iter().filter_map(|&p| self.loop_class(p));
-                classes.max_by_key(|b| (b.beyond, b.ascii.count_ones(), b.chars))
+                classes.max_by_key(|b| (b.beyond.count_ones(), b.ascii.count_ones(), b.chars))
             }
-            _ if self.takes_any_prefix(e) => Some(Bulk { ascii: ALL_ASCII, beyond: true, chars: UNBOUNDED }),
+            _ if self.takes_any_prefix(e) => Some(Bulk { ascii: ALL_ASCII, beyond: ALL_KINDS, chars: UNBOUNDED }),
             _ => None,
         }
     }
 
-    /// The ASCII characters of a class of single characters, and whether it has all others.
-    fn class_of(&self, body: ExprId) -> Option<(u128, bool)> {
+    /// The ASCII characters of a class of single characters, and the kinds of others that it has.
+    fn class_of(&self, body: ExprId) -> Option<(u128, u8)> {
         match self.node(body) {
             Node::Bytes(set) => {
-                set.intersection(&super::ByteSet::range(0x80, 0xFF)).is_empty().then(|| (set.ascii(), false))
+                set.intersection(&super::ByteSet::range(0x80, 0xFF)).is_empty().then(|| (set.ascii(), 0))
             }
             Node::Union(parts) => {
-                let Node::Union(full) = self.node(self.scalar) else { return None };
-                let longer = |list: &[ExprId]| -> Vec<ExprId> {
-                    list.iter().copied().filter(|&p| matches!(self.node(p), Node::Concat(..))).collect()
-                };
                 let single = parts.iter().find_map(|&p| match self.node(p) {
                     Node::Bytes(set) => Some(set.ascii()),
                     _ => None,
                 });
                 let plain = parts.iter().all(|&p| self.is_char(p));
-                plain.then(|| (single.unwrap_or(0), longer(parts) == longer(full)))
+                plain.then(|| (single.unwrap_or(0), self.kinds_beyond(body, EPS)))
             }
             _ => None,
         }

@@ -20,6 +20,7 @@ use super::members::MembersSpec;
 use super::number::NumberSpec;
 use super::text::{Spelling, TextState};
 use crate::memo::Memo;
+use crate::vocab::KINDS;
 
 const SHARDS: usize = 16;
 
@@ -72,6 +73,8 @@ pub struct Store {
     names: Memo<String, RuleId>,
     /// Whether an expression has more words than are ever used.
     pub(crate) plenty: Memo<ExprId, bool>,
+    /// Whether every text is the beginning of one in an expression.
+    pub(super) takes_any: Memo<ExprId, bool>,
     /// The table of the declared keys of members that come in order.
     pub(crate) key_tables: Memo<u32, Slice>,
     /// The rules of a colon and a value, by the value's and the whitespace around the colon.
@@ -86,6 +89,8 @@ pub struct Store {
     pub(crate) any: ExprId,
     pub(crate) all: ExprId,
     pub(crate) scalar: ExprId,
+    /// One character of each kind beyond ASCII, as [`KINDS`] has them.
+    pub(super) kinds: [ExprId; 3],
     /// The rest of a JSON string of any text.
     pub(crate) free_text: ExprId,
 }
@@ -116,6 +121,7 @@ impl Store {
             rules: boxcar::Vec::new(),
             names: Memo::default(),
             plenty: Memo::default(),
+            takes_any: Memo::default(),
             key_tables: Memo::default(),
             after_keys: Memo::default(),
             known_lengths: Memo::default(),
@@ -126,6 +132,7 @@ impl Store {
             any: EMPTY,
             all: EMPTY,
             scalar: EMPTY,
+            kinds: [EMPTY; 3],
             free_text: EMPTY,
         };
         assert_eq!(store.intern(Node::Empty), EMPTY);
@@ -133,6 +140,7 @@ impl Store {
         assert_eq!(store.intern(Node::Final), FINAL);
         store.all = store.intern(Node::Not(EMPTY));
         store.scalar = store.char_class(&[('\0', char::MAX)]);
+        store.kinds = KINDS.map(|(_, ranges)| store.char_class(ranges));
         store.any = store.repeat(store.scalar, 0, UNBOUNDED);
         let any_text = TextState { content: store.any, lo: 0, hi: UNBOUNDED, spelling: Spelling::Raw };
         store.free_text = store.intern(Node::Text(any_text));

@@ -25,6 +25,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use options::{Draft, JsonOptions, Whitespace};
+pub(crate) use plan::FEW_KEYS;
 
 use crate::automata::{ExprId, Store};
 use crate::error::Error;

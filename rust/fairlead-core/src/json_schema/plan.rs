@@ -13,7 +13,7 @@ use crate::automata::{ExprId, Kinds, Tally, UNBOUNDED, members_owed};
 use crate::error::Error;
 
 /// Up to so many possible undeclared keys are enumerated.
-const FEW_KEYS: usize = 128;
+pub(crate) const FEW_KEYS: usize = 128;
 /// Conditions on how many items match that may meet in one array: each doubles the ways to read an item.
 const MANY_COUNTS: usize = 6;
 /// Conditions that some member has to fulfil, in one object; and those with a schema, for one key.

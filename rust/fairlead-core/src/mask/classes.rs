@@ -60,7 +60,18 @@ struct Entered {
 struct Group {
     /// Characters, token and its class, ascending.
     tokens: Vec<(u32, u32, Class)>,
+    /// All of them as a bitmask, where there are many.
+    row: Option<Box<[u32]>>,
 }
+
+impl Group {
+    fn longest(&self) -> u32 {
+        self.tokens.last().map_or(0, |t| t.0)
+    }
+}
+
+/// So many tokens of a group are worth a bitmask.
+const MANY: usize = 512;
 
 /// The vocabulary by classes of characters.
 #[derive(Debug)]
@@ -88,20 +99,25 @@ impl Classes {
         let mut groups: Vec<_> = groups.into_iter().collect();
         for (_, group) in &mut groups {
             group.tokens.sort_unstable_by_key(|&(chars, token, _)| (chars, token));
+            if group.tokens.len() >= MANY {
+                let mut row = vec![0; vocab.words()];
+                set_bits(&mut row, &group.tokens.iter().map(|t| t.1).collect::<Vec<_>>());
+                group.row = Some(row.into());
+            }
         }
         let mut entered = vec![Vec::new(); 128];
         enter(&vocab.trie, ROOT, Class::NONE, 0, &mut entered);
         Self { groups, entered, words: vocab.words(), masks: Memo::default(), longest: Memo::default() }
     }
 
-    /// Calls `each` with the tokens made of a class alone, by blocks, each list ascending in characters.
-    fn tokens_of(&self, class: Class, mut each: impl FnMut(&[(u32, u32, Class)], bool)) {
+    /// Calls `each` with the groups that may have tokens made of a class alone, and whether all of theirs are.
+    fn groups_of(&self, class: Class, mut each: impl FnMut(&Group, bool)) {
         let whole = BLOCKS.iter().filter(|&b| class.ascii & b != 0).fold(class.ascii, |all, b| all | b);
         for (blocks, group) in &self.groups {
             if class.has(*blocks) {
-                each(&group.tokens, true);
+                each(group, true);
             } else if (Class { ascii: whole, ..class }).has(*blocks) {
-                each(&group.tokens, false);
+                each(group, false);
             }
         }
     }
@@ -110,7 +126,7 @@ impl Classes {
     fn longest(&self, class: Class) -> u32 {
         self.longest.get_or_insert_with(class, || {
             let mut longest = 0;
-            self.tokens_of(class, |tokens, _| longest = longest.max(tokens.last().map_or(0, |t| t.0)));
+            self.groups_of(class, |group, _| longest = longest.max(group.longest()));
             let entered = self.entered.iter().flatten().filter(|at| class.has(at.before));
             entered.map(|at| at.chars).max().map_or(longest, |most| most.max(longest))
         })
@@ -122,8 +138,12 @@ impl Classes {
         self.masks.get_or_insert_with((class, chars), || {
             let mut row = vec![0u32; self.words];
             let mut ids = Vec::new();
-            self.tokens_of(class, |tokens, all| {
+            self.groups_of(class, |Group { tokens, row: whole }, all| {
                 let upto = tokens.partition_point(|t| t.0 <= chars);
+                if let (Some(whole), true) = (whole, all && upto == tokens.len()) {
+                    row.iter_mut().zip(whole).for_each(|(word, more)| *word |= more);
+                    return;
+                }
                 ids.clear();
                 ids.extend(tokens[..upto].iter().filter(|t| all || class.has(t.2)).map(|t| t.1));
                 set_bits(&mut row, &ids);

@@ -136,16 +136,13 @@ impl<'a> FrameWalk<'a> {
 
     fn part(&mut self, frame: ExprId, node: u32) {
         let parts = &mut self.found.parts;
-        match parts.iter_mut().rev().find(|part| part.frame == frame) {
-            Some(part) => {
-                Self::origins(self.trie, node, &mut part.nodes);
-                part.walked.push(node);
-            }
-            None => {
-                let mut nodes = Vec::new();
-                Self::origins(self.trie, node, &mut nodes);
-                parts.push(Part { frame, nodes, walked: vec![node] });
-            }
+        if let Some(part) = parts.iter_mut().rev().find(|part| part.frame == frame) {
+            Self::origins(self.trie, node, &mut part.nodes);
+            part.walked.push(node);
+        } else {
+            let mut nodes = Vec::new();
+            Self::origins(self.trie, node, &mut nodes);
+            parts.push(Part { frame, nodes, walked: vec![node] });
         }
     }
 

@@ -47,8 +47,10 @@ pub(crate) struct TextMasks {
 /// Tokens that may open a string, by what they write of it.
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
-    /// Those that write nothing of it, or an escape.
-    any: Vec<u32>,
+    /// Those that write nothing of it.
+    bare: Vec<u32>,
+    /// Those that write an escape.
+    escaped: Vec<u32>,
     /// The others by their text after the last quote.
     begun: HashMap<Box<[u8]>, Vec<u32>, FixedState>,
 }
@@ -56,16 +58,21 @@ pub(crate) struct Opening {
 impl Opening {
     fn add(&mut self, token: u32, bytes: &[u8]) {
         let begun = bytes.rsplit(|&b| b == b'"').next().unwrap_or_default();
-        if begun.is_empty() || begun.contains(&b'\\') {
-            self.any.push(token);
+        if begun.is_empty() {
+            self.bare.push(token);
+        } else if begun.contains(&b'\\') {
+            self.escaped.push(token);
         } else {
             self.begun.entry(begun.into()).or_default().push(token);
         }
     }
 
-    /// The tokens after which some text may go on to be one of some strings.
-    pub(crate) fn of<'a>(&self, strings: impl Iterator<Item = &'a [u8]>) -> Vec<u32> {
-        let mut tokens = self.any.clone();
+    /// The tokens that write a part of one of some strings, and with `bare` also those that write nothing of any.
+    pub(crate) fn of<'a>(&self, strings: impl Iterator<Item = &'a [u8]>, bare: bool) -> Vec<u32> {
+        let mut tokens = self.escaped.clone();
+        if bare {
+            tokens.extend_from_slice(&self.bare);
+        }
         for string in strings {
             let begun = (1..=string.len()).filter_map(|upto| self.begun.get(&string[..upto]));
             tokens.extend(begun.flatten());

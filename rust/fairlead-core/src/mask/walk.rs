@@ -66,10 +66,10 @@ impl Walk<'_> {
                 }
                 for edge in row.edges.iter().filter(|edge| !flags.boolean() || store.alive(edge.to)) {
                     let found = within(children, edge.lo, edge.hi);
-                    if edge.to != EPS {
-                        self.replace(Top { frame: edge.to, ..top }, found);
+                    if edge.to == EPS {
+                        self.descend_all(found, tops);
                     } else {
-                        found.iter().for_each(|child| self.descend(*child, tops));
+                        self.replace(Top { frame: edge.to, ..top }, found);
                     }
                 }
                 return;
@@ -79,13 +79,13 @@ impl Walk<'_> {
                     let found = within(children, edge.lo, edge.hi);
                     match edge.to {
                         Target::Replace(next) if next != EPS => self.replace(Top { frame: next, ..top }, found),
-                        _ => found.iter().for_each(|child| self.descend(*child, tops)),
+                        _ => self.descend_all(found, tops),
                     }
                 }
                 return;
             }
         }
-        children.iter().for_each(|child| self.descend(*child, tops));
+        self.descend_all(children, tops);
     }
 
     /// Some children that all lead to one residual.
@@ -115,6 +115,12 @@ impl Walk<'_> {
             if !leaf && top.frame != EPS {
                 self.visit(child, &tops);
             }
+        }
+    }
+
+    fn descend_all(&mut self, children: &[Child], tops: &Tops) {
+        for child in children {
+            self.descend(*child, tops);
         }
     }
 
@@ -153,7 +159,8 @@ pub(super) fn within(children: &[Child], lo: u8, hi: u8) -> &[Child] {
 
 pub(super) fn covers(bulk: Bulk, shape: crate::vocab::Shape) -> bool {
     shape.ascii & !bulk.ascii == 0
-        && (!shape.beyond || (bulk.beyond && !shape.broken))
+        && shape.beyond & !bulk.beyond == 0
+        && (shape.beyond == 0 || !shape.broken)
         && u32::from(shape.chars) <= bulk.chars
         && (shape.chars < 255 || bulk.chars == u32::MAX)
 }

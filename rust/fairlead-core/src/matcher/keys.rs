@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::{GrammarMatcher, Seen};
 use crate::automata::Top;
+use crate::json_schema::FEW_KEYS;
 use crate::mask::{Parts, Space, clear_bits, decoded, opening_quote};
 use crate::vocab::ROOT;
 
@@ -59,7 +60,9 @@ impl GrammarMatcher {
         let mut suspects = if self.writes_key() {
             text.awkward.clone()
         } else {
-            text.opening().of(self.seen.iter().map(|seen| &*seen.key))
+            // Kinds of keys that can run out have more of them than this; those of fewer are declared members.
+            let bare = self.seen.len() >= FEW_KEYS;
+            text.opening().of(self.seen.iter().map(|seen| &*seen.key), bare)
         };
         let begun = self.key_begun().unwrap_or_default();
         let prefix = decoded(&begun);

@@ -2,7 +2,7 @@
 
 mod trie;
 
-pub(crate) use trie::{Child, ROOT, Shape, Trie};
+pub(crate) use trie::{Child, KINDS, ROOT, Shape, Trie};
 
 use crate::error::{Error, ErrorKind};
 

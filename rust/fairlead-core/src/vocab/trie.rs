@@ -5,8 +5,8 @@
 pub(crate) struct Shape {
     /// The ASCII bytes that occur.
     pub(crate) ascii: u128,
-    /// Whether other bytes occur.
-    pub(crate) beyond: bool,
+    /// The kinds of other characters that occur, as [`kind`] names them.
+    pub(crate) beyond: u8,
     /// Whether some token below isn't whole characters.
     pub(crate) broken: bool,
     /// The most characters of any token below.
@@ -20,6 +20,58 @@ impl Shape {
         self.broken |= other.broken;
         self.chars = self.chars.max(other.chars);
     }
+}
+
+/// U+2028 and U+2029, which a dot in a pattern leaves out.
+const SEPARATOR: u8 = 1;
+/// Other characters beyond ASCII that some dialect counts as white space.
+const SPACE: u8 = 2;
+/// All others beyond ASCII.
+const OTHER: u8 = 4;
+
+/// The characters beyond ASCII by kind: each bit, and the ranges of characters that it stands for.
+pub(crate) const KINDS: [(u8, &[(char, char)]); 3] = [
+    (SEPARATOR, &[('\u{2028}', '\u{2029}')]),
+    (
+        SPACE,
+        &[
+            ('\u{85}', '\u{85}'),
+            ('\u{A0}', '\u{A0}'),
+            ('\u{1680}', '\u{1680}'),
+            ('\u{2000}', '\u{200A}'),
+            ('\u{202F}', '\u{202F}'),
+            ('\u{205F}', '\u{205F}'),
+            ('\u{3000}', '\u{3000}'),
+            ('\u{FEFF}', '\u{FEFF}'),
+        ],
+    ),
+    (
+        OTHER,
+        &[
+            ('\u{80}', '\u{84}'),
+            ('\u{86}', '\u{9F}'),
+            ('\u{A1}', '\u{167F}'),
+            ('\u{1681}', '\u{1FFF}'),
+            ('\u{200B}', '\u{2027}'),
+            ('\u{202A}', '\u{202E}'),
+            ('\u{2030}', '\u{205E}'),
+            ('\u{2060}', '\u{2FFF}'),
+            ('\u{3001}', '\u{FEFE}'),
+            ('\u{FF00}', char::MAX),
+        ],
+    ),
+];
+
+/// The kind of a character beyond ASCII.
+fn kind(c: char) -> u8 {
+    let of = |(_, ranges): &&(u8, &[(char, char)])| ranges.iter().any(|&(lo, hi)| (lo..=hi).contains(&c));
+    KINDS.iter().find(of).map_or(OTHER, |&(kind, _)| kind)
+}
+
+/// The character that some bytes begin with, if it is whole.
+fn first_char(bytes: &[u8]) -> Option<char> {
+    let length = (bytes.first()?.leading_ones() as usize).max(1);
+    std::str::from_utf8(bytes.get(..length)?).ok()?.chars().next()
 }
 
 /// A child of a node, with the byte that leads to it; children sort by that.
@@ -149,8 +201,11 @@ impl Trie {
             let b = bytes[at];
             if b < 0x80 {
                 shape.ascii |= 1 << b;
+            } else if b & 0xC0 != 0x80 {
+                shape.beyond |= first_char(&bytes[at..]).map_or(OTHER, kind);
             } else {
-                shape.beyond = true;
+                // Only a text that begins inside a character ends here, and that is none of whole characters.
+                shape.beyond |= OTHER;
             }
             whole += usize::from(b & 0xC0 != 0x80);
             shape.chars = whole.min(255) as u8;
