@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -12,6 +13,9 @@ pytest.importorskip("transformers")
 
 from fairlead.models import TransformersModel  # noqa: E402
 from fairlead.testing import tiny_model_dir  # noqa: E402
+
+# The local models' tests run on an accelerator with FAIRLEAD_TEST_DEVICE=cuda.
+DEVICE = os.environ.get("FAIRLEAD_TEST_DEVICE", "cpu")
 
 
 class Script:
@@ -63,13 +67,13 @@ def tiny_dir() -> str:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_dir: str) -> TransformersModel:
-    return TransformersModel(tiny_dir, device_map="cpu", max_new_tokens=40)
+    return TransformersModel(tiny_dir, device_map=DEVICE, max_new_tokens=40)
 
 
 @pytest.fixture(scope="session")
 def merged(tiny_dir: str) -> TransformersModel:
     """The tiny model with a token that runs past the end of `</code>`, as large vocabularies have."""
-    model = TransformersModel(tiny_dir, device_map="cpu", max_new_tokens=40)
+    model = TransformersModel(tiny_dir, device_map=DEVICE, max_new_tokens=40)
     model.tokenizer.add_tokens([">\n"])
     model.model.resize_token_embeddings(len(model.tokenizer), mean_resizing=False)
     return model
@@ -137,4 +141,4 @@ def vlm_dir(tiny_dir: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def vlm(vlm_dir: str) -> TransformersModel:
-    return TransformersModel(vlm_dir, device_map="cpu", max_new_tokens=12)
+    return TransformersModel(vlm_dir, device_map=DEVICE, max_new_tokens=12)
