@@ -1,8 +1,8 @@
 """What a constraint costs on a GPU: a mask applied to logits, and a step of a model with random weights.
 
 Run with ``python benches/python/gpu.py [--tokenizer DIR]``; needs a CUDA device, torch and transformers, and
-mistral-common's vocabulary of 131,072 tokens unless a tokenizer's folder is named. Free and constrained generations take
-turns; each figure is the best of them, wall-clock, the device waited for.
+mistral-common's vocabulary of 131,072 tokens unless a tokenizer's folder is named. Free and constrained generations
+take turns; each figure is the best of them, wall-clock, the device waited for.
 """
 
 from __future__ import annotations

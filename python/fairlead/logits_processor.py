@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LogitsProcessor"]
 
+# So many ids are copied from a device as a whole at each step.
+_COPIED = 1 << 17
+
 
 def _new_matcher(compiled: CompiledGrammar) -> GrammarMatcher:
     from fairlead._core import GrammarMatcher
@@ -106,8 +109,9 @@ class _Generation:
         from fairlead._core import extends_token_ids
 
         before = self.ids
-        if ids.shape[0] != len(self.rows) or ids.device != before.device or ids.dtype != before.dtype:
+        if ids.shape[0] != len(self.rows) or ids.dtype != before.dtype:
             return False
+        before = before.to(ids.device)
         known = ids.shape[1] - 1
         if known < self.prompt_length or known > before.shape[1]:
             return False
@@ -232,9 +236,14 @@ class LogitsProcessor:
         """
         start = time.perf_counter()
         self._check_width(scores.shape[-1])
-        generation = self._generation_of(sys._getframe(1).f_locals.get("self"), input_ids)
+        caller = sys._getframe(1).f_locals.get("self")
+        if not input_ids.is_cpu and input_ids.numel() <= _COPIED:
+            # One copy, where comparing on the device would wait for it several times.
+            input_ids = input_ids.cpu()
+        generation = self._generation_of(caller, input_ids)
         out = scores if self._inplace else scores.clone()
-        self._mask(out, generation.rows)
+        first = isinstance(caller, list) and bool(caller) and caller[0] is self
+        self._mask(out, generation.rows, raw=first)
         self.mask_seconds += time.perf_counter() - start
         return out
 
@@ -287,7 +296,8 @@ class LogitsProcessor:
                 "(a draft model?) with another tokenizer, or vocab_size= is missing from the TokenizerInfo"
             )
 
-    def _mask(self, out: Any, rows: list[_Row | None]) -> None:
+    def _mask(self, out: Any, rows: list[_Row | None], *, raw: bool) -> None:
+        """Mask the rows; ``raw``: the scores are the model's, no other processor has changed them."""
         from fairlead.bitmask import allocate_token_bitmask
         from fairlead.bitmask.torch import apply_token_bitmask_inplace
 
@@ -305,7 +315,19 @@ class LogitsProcessor:
                 masked.append(r)
         if masked:
             apply_token_bitmask_inplace(out, self._bitmask, None if len(masked) == len(rows) else masked)
-            self._revive(out, masked)
+            if raw and not out.is_cpu:
+                # Asking the device for its highest scores would wait for the model.
+                self._refuse_empty(masked)
+            else:
+                self._revive(out, masked)
+
+    def _refuse_empty(self, masked: list[int]) -> None:
+        assert self._bitmask is not None
+        words = memoryview(self._bitmask).cast("B")
+        width = 4 * self._bitmask.shape[1]
+        for r in masked:
+            if not bytes(words[r * width : (r + 1) * width]).strip(b"\0"):
+                raise _stuck(r)
 
     def _allow_stop_tokens(self, index: int) -> None:
         assert self._bitmask is not None
@@ -327,11 +349,14 @@ class LogitsProcessor:
             if highest[r] == -math.inf:
                 allowed = to_bool(words[r], out.shape[-1], out.device)[0]
                 if not allowed.any():
-                    raise GrammarError(
-                        f"row {r} cannot go on: the vocabulary has no token that the grammar allows here, and the text "
-                        "isn't complete"
-                    )
+                    raise _stuck(r)
                 out[r].masked_fill_(allowed, 0.0)
+
+
+def _stuck(row: int) -> GrammarError:
+    return GrammarError(
+        f"row {row} cannot go on: the vocabulary has no token that the grammar allows here, and the text isn't complete"
+    )
 
 
 _SUBCLASSES: dict[type[LogitsProcessor], type[LogitsProcessor]] = {}

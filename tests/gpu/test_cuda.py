@@ -100,4 +100,8 @@ def test_a_kept_prefix_changes_nothing(model: TransformersModel) -> None:
         reply, again = kept.generate(history), fresh.generate(history)
         assert reply.content == again.content
         assert step == 0 or reply.timings.cached_tokens > 0
-        history = [*history, {"role": "assistant", "content": reply.content}, {"role": "user", "content": f"Go {step}."}]
+        history = [
+            *history,
+            {"role": "assistant", "content": reply.content},
+            {"role": "user", "content": f"Go {step}."},
+        ]

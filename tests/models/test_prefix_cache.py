@@ -253,8 +253,9 @@ def test_a_model_that_forgets_goes_without(tiny, monkeypatch):
     original = tiny.model.forward
 
     def forgets(*args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("past_key_values") is not None:
-            kwargs["past_key_values"] = transformers.DynamicCache()
+        name = _kv_cache.cache_argument(type(tiny.model))
+        if kwargs.get(name) is not None:
+            kwargs[name] = transformers.DynamicCache()
         return original(*args, **kwargs)
 
     monkeypatch.setattr(tiny.model, "forward", forgets)

@@ -6,6 +6,7 @@ import json
 import random
 import re
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 
 from fairlead._core import CompiledGrammar, Grammar, GrammarMatcher
@@ -121,7 +122,7 @@ def test_finished_texts_are_valid(schema: Any, seed: int) -> None:
             continue
 
         rounded: list[str] = []
-        value = json.loads(text.decode(), object_pairs_hook=_unique, parse_float=lambda n: _float(n, rounded))
+        value = json.loads(text.decode(), object_pairs_hook=_unique, parse_float=partial(_float, rounded))
         # Numbers that a float doesn't hold are beyond the oracle.
         if "Infinity" in json.dumps(value) or _huge(value) or rounded:
             continue
@@ -136,7 +137,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _float(number: str, rounded: list[str]) -> float:
+def _float(rounded: list[str], number: str) -> float:
     """The float, and a note if it is not what stands there."""
     try:
         same = Decimal(repr(float(number))) == Decimal(number)

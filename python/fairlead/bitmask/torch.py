@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,13 +40,23 @@ def to_bool(bitmask: Any, vocab_size: int, device: torch.device | None = None) -
     Returns:
         Shape ``(batch, vocab_size)``, True where the token is allowed.
     """
+    return _unpack(bitmask, vocab_size, device).ne(0)
+
+
+def _unpack(bitmask: Any, vocab_size: int, device: torch.device | None) -> torch.Tensor:
+    """The bits as integers, 0 where a token isn't allowed: few kernels, since a step waits for each."""
     words = as_tensor(bitmask)
     if device is not None:
         words = words.to(device, non_blocking=True)
-    shifts = torch.arange(32, dtype=torch.int32, device=words.device)
-    allowed = ((words.unsqueeze(-1) >> shifts) & 1).bool().flatten(1)
-    missing = vocab_size - allowed.shape[1]
-    return torch.nn.functional.pad(allowed, (0, missing)) if missing > 0 else allowed[:, :vocab_size]
+    bits = (words.unsqueeze(-1) & _single_bits(words.device)).flatten(1)
+    missing = vocab_size - bits.shape[1]
+    return torch.nn.functional.pad(bits, (0, missing)) if missing > 0 else bits[:, :vocab_size]
+
+
+@cache
+def _single_bits(device: torch.device) -> torch.Tensor:
+    bits = [1 << i for i in range(31)] + [-(1 << 31)]
+    return torch.tensor(bits, dtype=torch.int32, device=device)
 
 
 def apply_token_bitmask_inplace(logits: torch.Tensor, bitmask: Any, indices: Sequence[int] | None = None) -> None:
@@ -77,7 +88,7 @@ def apply_token_bitmask_inplace(logits: torch.Tensor, bitmask: Any, indices: Seq
             raise ValueError(
                 f"logits have {rows.shape[0]} rows, the bitmask has {words.shape[0]}; pass indices to mask some of them"
             )
-        rows.masked_fill_(~to_bool(words, rows.shape[1], rows.device), float("-inf"))
+        rows.masked_fill_(_unpack(words, rows.shape[1], rows.device).eq(0), float("-inf"))
         return
     for index in indices:
         if not 0 <= index < min(rows.shape[0], words.shape[0]):
@@ -87,5 +98,5 @@ def apply_token_bitmask_inplace(logits: torch.Tensor, bitmask: Any, indices: Seq
     if indices:
         chosen = torch.as_tensor(indices, device=words.device)
         blocked = torch.zeros(rows.shape, dtype=torch.bool, device=rows.device)
-        blocked[chosen.to(rows.device)] = ~to_bool(words[chosen], rows.shape[1], rows.device)
+        blocked[chosen.to(rows.device)] = _unpack(words[chosen], rows.shape[1], rows.device).eq(0)
         rows.masked_fill_(blocked, float("-inf"))

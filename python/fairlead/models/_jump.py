@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fairlead.errors import GrammarError
+from fairlead.models._kv_cache import cache_argument
 
 if TYPE_CHECKING:
     from fairlead._core import GrammarMatcher
@@ -160,7 +161,8 @@ def jump_forward_loop(processor: JumpProcessor) -> Callable[..., Any]:
     ) -> Any:
         import torch
 
-        cache = rest["past_key_values"]
+        name = cache_argument(type(model))
+        cache = rest[name]
         first = {name: rest[name] for name in ("pixel_values",) if rest.get(name) is not None}
         if generation_config.max_length is None:
             room = None
@@ -181,7 +183,7 @@ def jump_forward_loop(processor: JumpProcessor) -> Callable[..., Any]:
         while not done:
             outputs = model(
                 input_ids=input_ids[:, cache.get_seq_length() :],
-                past_key_values=cache,
+                **{name: cache},
                 use_cache=True,
                 logits_to_keep=1,
                 return_dict=True,

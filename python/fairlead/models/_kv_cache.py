@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
@@ -11,6 +12,7 @@ from fairlead._core import content_hash
 from fairlead.models._prefix import PrefixCache
 
 __all__ = [
+    "cache_argument",
     "default_limit",
     "image_key",
     "inputs_behind",
@@ -188,8 +190,9 @@ def _both_ways(model: Any, ids: Any) -> tuple[Any, Any]:
     with torch.no_grad():
         whole = model(input_ids=ids, use_cache=False).logits[0, -1].float()
         cache = new_cache(model)
-        model(input_ids=ids[:, :split], past_key_values=cache, use_cache=True)
-        parts = model(input_ids=ids[:, split:], past_key_values=cache, use_cache=True).logits[0, -1].float()
+        states: Any = {cache_argument(type(model)): cache}
+        model(input_ids=ids[:, :split], **states, use_cache=True)
+        parts = model(input_ids=ids[:, split:], **states, use_cache=True).logits[0, -1].float()
     return whole, parts
 
 
@@ -200,8 +203,15 @@ def snapshot(model: Any, inputs: dict[str, Any], cache: Any) -> Any:
     held, ids = states_of(cache), inputs["input_ids"]
     if ids.shape[1] - 1 > held:
         with torch.no_grad():
-            model(input_ids=ids[:, held:-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            states: Any = {cache_argument(type(model)): cache}
+            model(input_ids=ids[:, held:-1], **states, use_cache=True, logits_to_keep=1)
     return deepcopy(cache)
+
+
+@lru_cache(maxsize=64)
+def cache_argument(model_class: type) -> str:
+    """What a model's forward pass calls its cache: ``cache`` since Transformers 5.24, ``past_key_values`` before."""
+    return "cache" if "cache" in inspect.signature(model_class.forward).parameters else "past_key_values"  # type: ignore[attr-defined]
 
 
 def keeps_positions(model: Any) -> bool:

@@ -14,6 +14,7 @@ from fairlead.errors import ConfigurationError, MessageError
 from fairlead.images import load_image
 from fairlead.models._jump import CanonicalSpans, JumpProcessor, jump_forward_loop
 from fairlead.models._kv_cache import (
+    cache_argument,
     default_limit,
     image_key,
     inputs_behind,
@@ -36,6 +37,7 @@ __all__ = ["TransformersModel"]
 _OWN_CACHE = frozenset(
     {
         "assistant_model",
+        "cache",
         "cache_implementation",
         "custom_generate",
         "generation_config",
@@ -327,7 +329,7 @@ class TransformersModel(LocalModel):
             prompts = [request.prompt.inputs for request in requests]
             prompt = prompts[0] if len(prompts) == 1 else _pad_left(prompts, pad)
         if cache is not None:
-            options["past_key_values"] = cache
+            options[cache_argument(type(self.model))] = cache
         # Only the context makes them differ, and the longest prompt has the least room in it.
         limit = min(request.max_new_tokens for request in requests)
         width = prompt["input_ids"].shape[1]
