@@ -253,7 +253,7 @@ def test_a_model_that_forgets_goes_without(tiny, monkeypatch):
     original = tiny.model.forward
 
     def forgets(*args: Any, **kwargs: Any) -> Any:
-        name = _kv_cache.cache_argument(type(tiny.model))
+        name = _kv_cache.cache_argument(tiny.model)
         if kwargs.get(name) is not None:
             kwargs[name] = transformers.DynamicCache()
         return original(*args, **kwargs)

@@ -161,7 +161,7 @@ def jump_forward_loop(processor: JumpProcessor) -> Callable[..., Any]:
     ) -> Any:
         import torch
 
-        name = cache_argument(type(model))
+        name = cache_argument(model)
         cache = rest[name]
         first = {name: rest[name] for name in ("pixel_values",) if rest.get(name) is not None}
         if generation_config.max_length is None:

@@ -190,7 +190,7 @@ def _both_ways(model: Any, ids: Any) -> tuple[Any, Any]:
     with torch.no_grad():
         whole = model(input_ids=ids, use_cache=False).logits[0, -1].float()
         cache = new_cache(model)
-        states: Any = {cache_argument(type(model)): cache}
+        states: Any = {cache_argument(model): cache}
         model(input_ids=ids[:, :split], **states, use_cache=True)
         parts = model(input_ids=ids[:, split:], **states, use_cache=True).logits[0, -1].float()
     return whole, parts
@@ -203,15 +203,14 @@ def snapshot(model: Any, inputs: dict[str, Any], cache: Any) -> Any:
     held, ids = states_of(cache), inputs["input_ids"]
     if ids.shape[1] - 1 > held:
         with torch.no_grad():
-            states: Any = {cache_argument(type(model)): cache}
+            states: Any = {cache_argument(model): cache}
             model(input_ids=ids[:, held:-1], **states, use_cache=True, logits_to_keep=1)
     return deepcopy(cache)
 
 
-@lru_cache(maxsize=64)
-def cache_argument(model_class: type) -> str:
+def cache_argument(model: Any) -> str:
     """What a model's forward pass calls its cache: ``cache`` since Transformers 5.24, ``past_key_values`` before."""
-    return "cache" if "cache" in inspect.signature(model_class.forward).parameters else "past_key_values"  # type: ignore[attr-defined]
+    return "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
 
 
 def keeps_positions(model: Any) -> bool:

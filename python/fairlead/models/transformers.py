@@ -329,7 +329,7 @@ class TransformersModel(LocalModel):
             prompts = [request.prompt.inputs for request in requests]
             prompt = prompts[0] if len(prompts) == 1 else _pad_left(prompts, pad)
         if cache is not None:
-            options[cache_argument(type(self.model))] = cache
+            options[cache_argument(self.model)] = cache
         # Only the context makes them differ, and the longest prompt has the least room in it.
         limit = min(request.max_new_tokens for request in requests)
         width = prompt["input_ids"].shape[1]
