@@ -63,5 +63,5 @@ pub use compile::{CompiledGrammar, Compiler, CompilerOptions, Grammar};
 pub use error::{Error, ErrorKind};
 pub use json_schema::JsonOptions;
 pub use limits::Limits;
-pub use matcher::{DraftTree, GrammarMatcher};
+pub use matcher::{Budget, DraftTree, GrammarMatcher};
 pub use vocab::Vocabulary;

@@ -2,13 +2,14 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fairlead_core::{DraftTree, GrammarMatcher as CoreMatcher};
+use fairlead_core::{Budget, DraftTree, GrammarMatcher as CoreMatcher};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::buffers::{with_mask_row, with_mask_rows};
+use crate::errors::OrRaise;
 use crate::grammar::CompiledGrammar;
 
 /// One text being written under a grammar: which tokens may follow, and what has been accepted.
@@ -20,6 +21,13 @@ use crate::grammar::CompiledGrammar;
 ///     max_rollback_tokens: How many accepted tokens can be taken back; -1, the default, is all of them.
 ///     terminate_without_stop_token: Whether the text is terminated as soon as it is complete and nothing can follow;
 ///         default False.
+///     token_budget: How many tokens the text may have, the stop token among them (a string that is accepted counts as
+///         one); None, the default, is any number. Masks are narrowed in time, so that the text is complete before its
+///         tokens run out; ``accept_token`` takes what the grammar allows all the same.
+///     character_budget: How many Unicode characters the text may have, likewise.
+///
+/// Raises:
+///     LimitExceeded: Completing a text takes more than a budget.
 #[pyclass(frozen, module = "fairlead._core")]
 pub(crate) struct GrammarMatcher {
     state: Mutex<CoreMatcher>,
@@ -67,13 +75,27 @@ impl GrammarMatcher {
 #[pymethods]
 impl GrammarMatcher {
     #[new]
-    #[pyo3(signature = (compiled, *, max_rollback_tokens=-1, terminate_without_stop_token=false))]
-    fn new(compiled: &CompiledGrammar, max_rollback_tokens: i64, terminate_without_stop_token: bool) -> PyResult<Self> {
+    #[pyo3(signature = (
+        compiled, *, max_rollback_tokens=-1, terminate_without_stop_token=false, token_budget=None, character_budget=None
+    ))]
+    fn new(
+        py: Python<'_>,
+        compiled: &CompiledGrammar,
+        max_rollback_tokens: i64,
+        terminate_without_stop_token: bool,
+        token_budget: Option<u32>,
+        character_budget: Option<u32>,
+    ) -> PyResult<Self> {
         let max_rollback = match max_rollback_tokens {
             -1 => None,
             n => Some(usize::try_from(n).map_err(|_| PyValueError::new_err("max_rollback_tokens is -1 or a count"))?),
         };
-        Ok(Self::over(CoreMatcher::new(&compiled.core, max_rollback, terminate_without_stop_token)))
+        let mut core = CoreMatcher::new(&compiled.core, max_rollback, terminate_without_stop_token);
+        let budget = Budget { tokens: token_budget, characters: character_budget };
+        if budget != Budget::default() {
+            py.detach(|| core.set_budget(budget)).or_raise(py)?;
+        }
+        Ok(Self::over(core))
     }
 
     /// Writes the mask of the next token, bit 1 for allowed; every word of the row is written.

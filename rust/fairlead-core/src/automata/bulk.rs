@@ -63,6 +63,17 @@ impl Store {
         }
     }
 
+    /// Whether the rest of a string begins with characters that it may have more or less of, and takes no more for it.
+    pub(crate) fn is_steady_text(&self, e: ExprId) -> bool {
+        let Node::Text(state) = self.node(e) else { return false };
+        state.content == self.any
+            || match self.node(state.content) {
+                Node::Repeat { .. } => true,
+                Node::Concat(first, _) => matches!(self.node(*first), Node::Repeat { .. }),
+                _ => false,
+            }
+    }
+
     /// Whether every text is the beginning of one in `content`.
     pub(crate) fn takes_any_prefix(&self, content: ExprId) -> bool {
         content == self.any

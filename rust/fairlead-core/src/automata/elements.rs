@@ -2,6 +2,7 @@
 
 use super::expr::{ExprId, Flags, Node, RuleId, UNBOUNDED, one_less};
 use super::members::{GoesOn, Layout};
+use super::shortest::MOST_EXTRA;
 use super::store::{EMPTY, Store};
 
 /// What an array may contain.
@@ -23,6 +24,12 @@ pub(crate) struct ElementsState {
     first: bool,
     lo: u32,
     hi: u32,
+}
+
+impl ElementsState {
+    pub(super) fn is_first(&self) -> bool {
+        self.first
+    }
 }
 
 impl Store {
@@ -82,6 +89,16 @@ impl Store {
             hi: one_less(state.hi),
             ..*state
         }))
+    }
+
+    /// The items that an array lacks, and its layout; `None` if there are very many.
+    pub(super) fn elements_missing(&self, state: &ElementsState) -> Option<(Layout, Vec<RuleId>)> {
+        let spec = self.elements_spec(state.spec);
+        let item = |i: u32| spec.prefix.get((state.at + i) as usize).copied().or(spec.rest);
+        if state.lo > MOST_EXTRA {
+            return None;
+        }
+        Some((spec.layout, (0..state.lo).map(item).collect::<Option<_>>()?))
     }
 
     /// The next item and the rest of an array.

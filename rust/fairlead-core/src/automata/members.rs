@@ -1,6 +1,7 @@
 //! Objects: declared members in the schema's order or in any, undeclared ones by the text of their keys.
 
 use super::expr::{ExprId, Flags, Node, RuleId, UNBOUNDED, one_less};
+use super::shortest::{Key, MOST_EXTRA, Missing};
 use super::store::{EMPTY, Store};
 
 /// What may stand around punctuation; each is an expression that may be empty.
@@ -247,6 +248,42 @@ impl Store {
         let spec = self.members_spec(state.spec);
         let required = || (0u32..).zip(&*spec.declared).any(|(i, d)| d.required && !state.done.has(i, spec.ordered));
         state.lo == 0 && state.owed == 0 && !required()
+    }
+
+    /// The members that an object lacks: those required, and as many others as it takes to have enough. `None` where
+    /// that depends on values, or takes several undeclared keys of a certain kind.
+    pub(super) fn members_missing(&self, state: &MembersState) -> Option<Missing> {
+        let spec = self.members_spec(state.spec);
+        if state.owed != 0 || state.lo > MOST_EXTRA {
+            return None;
+        }
+        let open = || (0u32..).zip(&*spec.declared).filter(|(i, _)| !state.done.has(*i, spec.ordered)).map(|(_, d)| d);
+        let required = open().filter(|d| d.required).count() as u32;
+        let mut spare = state.lo.saturating_sub(required);
+        let mut members = Vec::new();
+        for member in open() {
+            let extra = !member.required && spare > 0;
+            if member.required || extra {
+                spare -= u32::from(extra);
+                members.push((Key::Spelled(member.key.clone()), member.value));
+            }
+        }
+        if spare > 0 {
+            // Free keys, longer than those of most objects, so that they are none of theirs.
+            let mut kinds = spec.undeclared.iter().filter(|u| self.call(u.value) != EMPTY);
+            let name = |i: u32| Key::Spelled(format!("\"x{i}\"").into_bytes().into());
+            match kinds.clone().find(|u| self.names_freely(u.key)) {
+                Some(free) => members.extend((0..spare).map(|i| (name(i), free.value))),
+                None if spare == 1 => members.extend(kinds.next().map(|kind| (Key::Any(kind.key), kind.value))),
+                None => return None,
+            }
+        }
+        Some(Missing { layout: spec.layout, first: state.first, members })
+    }
+
+    /// Whether a key may be any text, or any but some.
+    pub(super) fn names_freely(&self, key: ExprId) -> bool {
+        self.row(key).get(b'"').is_some_and(|rest| self.as_free_text(rest).is_some())
     }
 
     /// The keys that may come next, each with its value and the rest.

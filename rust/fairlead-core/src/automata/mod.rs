@@ -12,6 +12,7 @@ mod loosen;
 mod members;
 mod number;
 mod row;
+mod shortest;
 mod stack;
 mod store;
 mod text;

@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -73,6 +73,8 @@ pub struct Store {
     names: Memo<String, RuleId>,
     /// Whether an expression has more words than are ever used.
     pub(crate) plenty: Memo<ExprId, bool>,
+    /// Short texts that complete an expression.
+    pub(super) short_texts: Memo<ExprId, Option<Arc<[u8]>>>,
     /// Whether every text is the beginning of one in an expression.
     pub(super) takes_any: Memo<ExprId, bool>,
     /// The table of the declared keys of members that come in order.
@@ -121,6 +123,7 @@ impl Store {
             rules: boxcar::Vec::new(),
             names: Memo::default(),
             plenty: Memo::default(),
+            short_texts: Memo::default(),
             takes_any: Memo::default(),
             key_tables: Memo::default(),
             after_keys: Memo::default(),

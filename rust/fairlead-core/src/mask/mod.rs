@@ -11,6 +11,7 @@ mod space;
 mod text;
 mod walk;
 
-pub(crate) use entry::clear_bits;
+pub(crate) use entry::{clear_bits, set_bits};
 pub(crate) use events::{decoded, opening_quote};
 pub(crate) use space::{Parts, Shared, Space};
+pub(crate) use walk::covers;

@@ -19,6 +19,8 @@ use super::frame_walk::{FrameWalk, OwnBytes, Part as Inside, leading};
 use super::text::{Escaped, TextMasks, find_closed};
 use super::walk::{Found, walk};
 use crate::automata::{EMPTY, EPS, ExprId, FreeText, GoesOn, Node, Spelling, Stack, Store, Top, UNBOUNDED};
+use crate::matcher::Unit;
+use crate::memo::Memo;
 use crate::vocab::{ROOT, Trie, Vocabulary};
 
 /// Up to so many nodes what follows an optional beginning is looked for together with what follows none.
@@ -104,6 +106,9 @@ pub(crate) struct Space {
     /// The exits of a free string.
     free_exits: OnceLock<ExitsId>,
     chains: ChainSteps,
+    /// What short texts that complete frames take, and how much more a token can make necessary over some frames.
+    pub(crate) costs: Memo<(ExprId, Unit), u32>,
+    pub(crate) jumps: Memo<Box<[u32]>, u32>,
     /// Masks are worked out anew each time, for tests.
     uncached: bool,
 }
@@ -128,6 +133,8 @@ impl Space {
             exits: ExitSets::new(&vocab.trie),
             free_exits: OnceLock::new(),
             chains: ChainSteps::default(),
+            costs: Memo::default(),
+            jumps: Memo::default(),
             uncached,
             vocab,
         }

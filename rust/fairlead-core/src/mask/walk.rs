@@ -157,7 +157,7 @@ pub(super) fn within(children: &[Child], lo: u8, hi: u8) -> &[Child] {
     &children[..children.partition_point(|child| child.byte() <= hi)]
 }
 
-pub(super) fn covers(bulk: Bulk, shape: crate::vocab::Shape) -> bool {
+pub(crate) fn covers(bulk: Bulk, shape: crate::vocab::Shape) -> bool {
     shape.ascii & !bulk.ascii == 0
         && shape.beyond & !bulk.beyond == 0
         && (shape.beyond == 0 || !shape.broken)

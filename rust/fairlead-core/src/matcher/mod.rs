@@ -1,5 +1,6 @@
 //! A matcher: one text being written under a grammar.
 
+mod budget;
 mod drafts;
 mod keys;
 
@@ -13,6 +14,10 @@ use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, To
 use crate::compile::CompiledGrammar;
 use crate::mask::{Space, decoded, opening_quote};
 
+use budget::{Plan, Spent};
+
+pub use budget::Budget;
+pub(crate) use budget::Unit;
 pub use drafts::DraftTree;
 
 /// How much text is looked ahead for at once; a schema may force any amount.
@@ -35,6 +40,7 @@ struct Checkpoint {
     text: usize,
     seen: usize,
     terminated: bool,
+    spent: Spent,
 }
 
 /// The state of one text under a grammar: which tokens may follow, and what has been accepted.
@@ -51,6 +57,9 @@ pub struct GrammarMatcher {
     max_rollback: usize,
     terminated: bool,
     ends_by_itself: bool,
+    budget: Budget,
+    spent: Spent,
+    plan: Plan,
 }
 
 /// The text of the inside of a JSON string; `None` if it ends inside a character or an escape.
@@ -116,6 +125,9 @@ impl GrammarMatcher {
             max_rollback: max_rollback.unwrap_or(usize::MAX),
             terminated: false,
             ends_by_itself,
+            budget: Budget::default(),
+            spent: Spent::default(),
+            plan: Plan::default(),
         };
         matcher.end_by_itself();
         matcher
@@ -128,6 +140,8 @@ impl GrammarMatcher {
         self.text.clear();
         self.seen.clear();
         self.history.clear();
+        self.spent = Spent::default();
+        self.plan = Plan::default();
         self.terminated = false;
         self.end_by_itself();
     }
@@ -154,6 +168,7 @@ impl GrammarMatcher {
             text: self.text.len(),
             seen: self.seen.len(),
             terminated: self.terminated,
+            spent: self.spent,
         }
     }
 
@@ -163,6 +178,7 @@ impl GrammarMatcher {
         self.text.truncate(to.text);
         self.seen.truncate(to.seen);
         self.terminated = to.terminated;
+        self.spent = to.spent;
     }
 
     fn remember(&mut self, before: Checkpoint) {
@@ -274,7 +290,12 @@ impl GrammarMatcher {
             return true;
         }
         let vocab = Arc::clone(&self.space.vocab);
-        vocab.bytes(id).is_some_and(|bytes| !bytes.is_empty() && self.accept_bytes(bytes))
+        let before = self.text.len();
+        let fine = vocab.bytes(id).is_some_and(|bytes| !bytes.is_empty() && self.accept_bytes(bytes));
+        if fine && self.has_budget() {
+            self.plan.follow(before, id, self.text.len());
+        }
+        fine
     }
 
     /// Accepts a text that need not be a token, as one step of the history.
@@ -287,6 +308,7 @@ impl GrammarMatcher {
             self.restore(before);
             return false;
         }
+        self.spent.add(bytes);
         self.remember(before);
         self.end_by_itself();
         true
@@ -332,6 +354,9 @@ impl GrammarMatcher {
                 self.clear_repeated_keys(&space, &parts, row);
                 self.clear_exhausted_keys(&space, row);
             }
+            if self.has_budget() {
+                self.keep_to_budget(row);
+            }
         }
         if self.terminated || self.is_completed() {
             for &id in self.space.vocab.stop_ids() {
@@ -347,6 +372,9 @@ impl GrammarMatcher {
         let parts = self.space.parts(&self.stack, &self.tops);
         let mut hasher = foldhash::quality::FixedState::default().build_hasher();
         (self.terminated, self.is_completed()).hash(&mut hasher);
+        if self.has_budget() {
+            self.text.hash(&mut hasher);
+        }
         if !self.terminated {
             for part in &parts {
                 part.entry.hash(&mut hasher);

@@ -1,0 +1,366 @@
+//! Budgets: masks are narrowed in time, so that a text is complete before its tokens or characters run out.
+//!
+//! What it takes to complete a text is the sum over its frames of what a short text for each takes, which is remembered
+//! by frame. A mask is narrowed only where some token could make more necessary than is left: how much a token can add
+//! is found by a walk of the vocabulary, once for each stack of frames. Near the end that walk decides which tokens stay.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::GrammarMatcher;
+use crate::automata::{ExprId, Keys, Link, Stack, Store, Top, Tops};
+use crate::error::Error;
+use crate::mask::{Space, covers, set_bits};
+use crate::vocab::{ROOT, Vocabulary};
+
+/// How much a text may have in all. Where it can't be kept to, because the text is further from its end than it was
+/// thought to be, masks are those without it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Budget {
+    /// Tokens, the stop token among them; a string that is accepted counts as one.
+    pub tokens: Option<u32>,
+    /// Unicode characters.
+    pub characters: Option<u32>,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Unit {
+    Tokens,
+    Characters,
+}
+
+impl Unit {
+    /// What ending the text takes.
+    fn end(self) -> u32 {
+        u32::from(self == Self::Tokens)
+    }
+
+    fn of(self, vocab: &Vocabulary, token: u32) -> u32 {
+        match self {
+            Self::Tokens => 1,
+            Self::Characters => characters(vocab.bytes(token).unwrap_or_default()),
+        }
+    }
+}
+
+/// What has been written of a budget.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    tokens: u32,
+    characters: u32,
+}
+
+impl Spent {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.tokens += 1;
+        self.characters += characters(bytes);
+    }
+}
+
+/// Tokens that complete the text from a place on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Plan {
+    at: usize,
+    tokens: Vec<u32>,
+}
+
+impl Plan {
+    /// Keeps the plan if a token follows it.
+    pub(super) fn follow(&mut self, before: usize, token: u32, after: usize) {
+        if self.at == before && self.tokens.first() == Some(&token) {
+            self.tokens.remove(0);
+            self.at = after;
+        } else {
+            self.tokens.clear();
+        }
+    }
+}
+
+fn characters(bytes: &[u8]) -> u32 {
+    bytes.iter().filter(|&&b| b & 0xC0 != 0x80).count() as u32
+}
+
+/// What it may take more to make a key another one.
+const OTHER_KEY: u32 = 2;
+/// What a frame takes of which no short text is known.
+const UNKNOWN: u32 = 256;
+
+impl Space {
+    /// What a short text that completes a frame takes.
+    fn cost(&self, frame: ExprId, unit: Unit) -> u32 {
+        self.costs.get_or_insert_with((frame, unit), || match (self.store.shortest(frame), unit) {
+            (None, _) => UNKNOWN,
+            (Some(text), Unit::Characters) => characters(&text),
+            (Some(text), Unit::Tokens) => self.spell(&text).map_or(text.len(), |tokens| tokens.len()) as u32,
+        })
+    }
+
+    /// The fewest tokens that write a text.
+    fn spell(&self, text: &[u8]) -> Option<Vec<u32>> {
+        let trie = &self.vocab.trie;
+        // From the end: how many tokens the rest takes, and the first of them with its length.
+        let mut best: Vec<Option<(u32, u32, usize)>> = vec![None; text.len() + 1];
+        best[text.len()] = Some((0, 0, 0));
+        for from in (0..text.len()).rev() {
+            let mut node = ROOT;
+            for to in from + 1..=text.len() {
+                let Some(next) = trie.child(node, text[to - 1]) else { break };
+                node = next;
+                let (Some(&token), Some((rest, ..))) = (trie.own_tokens(node).first(), best[to]) else { continue };
+                if best[from].is_none_or(|(count, ..)| rest + 1 < count) {
+                    best[from] = Some((rest + 1, token, to - from));
+                }
+            }
+        }
+        let (mut tokens, mut at) = (Vec::new(), 0);
+        while at < text.len() {
+            let (_, token, length) = best[at]?;
+            tokens.push(token);
+            at += length;
+        }
+        Some(tokens)
+    }
+}
+
+/// In a walk every undeclared key is a new one: those that are not are taken out of the mask besides.
+struct AnyKey;
+
+impl Keys for AnyKey {
+    fn key(&mut self, extra: u32, _: Link) -> Option<u32> {
+        Some(extra)
+    }
+}
+
+/// A walk of the vocabulary from some tops, which tells what completing the text takes after each token.
+struct Walk<'a> {
+    space: &'a Space,
+    stack: &'a mut Stack,
+    unit: Unit,
+    /// What all below takes, for the links that were there before the walk.
+    below: HashMap<Link, u32, FixedState>,
+}
+
+impl Walk<'_> {
+    /// What is below a link takes so much.
+    fn under(&self, link: Link) -> u32 {
+        if let Some(&known) = self.below.get(&link) {
+            return known;
+        }
+        let (owners, based) = self.stack.under(link);
+        if based || link == Link::BASE {
+            return 0;
+        }
+        owners.iter().map(|&owner| self.of(owner)).min().unwrap_or(0)
+    }
+
+    fn of(&self, top: Top) -> u32 {
+        // The shortest way to end a key may be one that its object has.
+        let other_key = if self.space.store.marks_key(top.frame) { OTHER_KEY } else { 0 };
+        self.space.cost(top.frame, self.unit).saturating_add(other_key).saturating_add(self.under(top.link))
+    }
+
+    fn of_all(&self, tops: &[Top]) -> u32 {
+        tops.iter().map(|&top| self.of(top)).min().unwrap_or(0)
+    }
+
+    /// Remembers what is below some tops, the lowest first.
+    fn settle(&mut self, tops: &[Top]) {
+        let mut todo: Vec<(Link, bool)> = tops.iter().map(|top| (top.link, false)).collect();
+        while let Some((link, ready)) = todo.pop() {
+            if self.below.contains_key(&link) {
+                continue;
+            }
+            if ready {
+                let cost = self.under(link);
+                self.below.insert(link, cost);
+                continue;
+            }
+            todo.push((link, true));
+            if link != Link::BASE {
+                todo.extend(self.stack.under(link).0.iter().map(|owner| (owner.link, false)));
+            }
+        }
+    }
+
+    /// Calls `each` with tokens and what the text takes after any of them, or less.
+    fn visit(&mut self, node: u32, tops: &Tops, each: &mut impl FnMut(&[u32], u32)) {
+        let (space, trie) = (self.space, &self.space.vocab.trie);
+        for child in trie.children(node) {
+            let height = self.stack.height();
+            let next = self.stack.step(&space.store, tops, child.byte(), &mut AnyKey);
+            let node = child.node();
+            if !next.is_empty() {
+                let cost = self.of_all(&next);
+                let steady = |top: &Top| {
+                    space.store.never_longer(top.frame)
+                        && space.store.bulk(top.frame).is_some_and(|bulk| covers(bulk, trie.shape(node)))
+                };
+                if trie.below(node) == 0 {
+                    each(trie.own_tokens(node), cost);
+                } else if let [top] = &next[..]
+                    && steady(top)
+                {
+                    each(trie.all_tokens(node), cost);
+                } else {
+                    each(trie.own_tokens(node), cost);
+                    self.visit(node, &next, each);
+                }
+            }
+            self.stack.truncate(height);
+        }
+    }
+}
+
+impl GrammarMatcher {
+    /// Sets how much the text may have, what has been accepted included.
+    ///
+    /// # Errors
+    /// The shortest text that is known takes more.
+    pub fn set_budget(&mut self, budget: Budget) -> Result<(), Error> {
+        self.budget = budget;
+        for (unit, name) in [(Unit::Tokens, "tokens"), (Unit::Characters, "characters")] {
+            let Some(left) = self.left(unit) else { continue };
+            let least = match unit {
+                Unit::Tokens => self.plan().map(|plan| plan.len() as u32),
+                Unit::Characters => self.plan_text().map(|text| characters(&text)),
+            };
+            if let Some(least) = least.map(|least| least + unit.end()).filter(|&least| least > left) {
+                self.budget = Budget::default();
+                let end = if unit == Unit::Tokens { ", the stop token among them" } else { "" };
+                return Err(Error::limit(format!(
+                    "a budget of {left} {name} is too small: completing the text takes {least}{end}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// How much the text may have.
+    pub fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    fn left(&self, unit: Unit) -> Option<u32> {
+        let (limit, spent) = match unit {
+            Unit::Tokens => (self.budget.tokens?, self.spent.tokens),
+            Unit::Characters => (self.budget.characters?, self.spent.characters),
+        };
+        Some(limit.saturating_sub(spent))
+    }
+
+    /// Whether masks depend on how much is left.
+    pub(super) fn has_budget(&self) -> bool {
+        self.budget != Budget::default()
+    }
+
+    /// Takes the tokens out of a row after which the text could not be completed within its budget.
+    pub(super) fn keep_to_budget(&mut self, row: &mut [u32]) {
+        for unit in [Unit::Tokens, Unit::Characters] {
+            if let Some(left) = self.left(unit) {
+                self.narrow(unit, left, row);
+            }
+        }
+    }
+
+    fn narrow(&mut self, unit: Unit, left: u32, row: &mut [u32]) {
+        let space = Arc::clone(&self.space);
+        let vocab = &space.vocab;
+        let frames = self.frames(unit);
+        let tops = self.tops.clone();
+        let mut walk = Walk { space: &space, stack: &mut self.stack, unit, below: HashMap::default() };
+        walk.settle(&tops);
+        let now = walk.of_all(&tops);
+        let most = |walk: &mut Walk<'_>| {
+            let mut most = now;
+            walk.visit(ROOT, &tops, &mut |tokens, cost| {
+                let used = tokens.iter().map(|&token| unit.of(vocab, token)).max().unwrap_or(0);
+                most = most.max(used + cost + unit.end());
+            });
+            most - now
+        };
+        let jump = match frames {
+            Some(frames) => space.jumps.get_or_insert_with(frames, || most(&mut walk)),
+            None => most(&mut walk),
+        };
+        if left >= now.saturating_add(jump) {
+            return;
+        }
+        let mut fine = vec![0; row.len()];
+        walk.visit(ROOT, &tops, &mut |tokens, cost| {
+            let room = left.checked_sub(cost + unit.end());
+            let Some(room) = room else { return };
+            let short: SmallVec<[u32; 8]> =
+                tokens.iter().copied().filter(|&token| unit.of(vocab, token) <= room).collect();
+            set_bits(&mut fine, &short);
+        });
+        if unit == Unit::Tokens
+            && let Some(&first) = self.plan().filter(|plan| (plan.len() as u32) < left).as_ref().and_then(|p| p.first())
+        {
+            set_bits(&mut fine, &[first]);
+        }
+        fine.iter_mut().zip(&*row).for_each(|(word, allowed)| *word &= allowed);
+        // What can't be completed in time is better written on than given up.
+        if self.is_completed() || fine.iter().any(|&word| word != 0) {
+            row.copy_from_slice(&fine);
+        }
+    }
+
+    /// The frames of a single stack, as far down as a token can reach; `None` if there are several stacks.
+    fn frames(&self, unit: Unit) -> Option<Box<[u32]>> {
+        let [mut top] = self.tops[..] else { return None };
+        let mut frames: SmallVec<[u32; 16]> = SmallVec::new();
+        frames.push(unit as u32);
+        for _ in 0..=self.space.vocab.longest() {
+            frames.push(top.frame.0);
+            let (owners, based) = self.stack.under(top.link);
+            match owners[..] {
+                [] => break,
+                [owner] if !based => top = owner,
+                _ => return None,
+            }
+        }
+        Some(frames.into_vec().into())
+    }
+
+    /// A text that completes the text so far, if one is known that does.
+    fn plan_text(&mut self) -> Option<Vec<u8>> {
+        let space = Arc::clone(&self.space);
+        let tops = self.tops.clone();
+        let mut walk = Walk { space: &space, stack: &mut self.stack, unit: Unit::Tokens, below: HashMap::default() };
+        walk.settle(&tops);
+        let mut top = tops.iter().copied().min_by_key(|&top| walk.of(top))?;
+        let mut text = Vec::new();
+        loop {
+            text.extend_from_slice(&space.store.shortest(top.frame)?);
+            let (owners, based) = walk.stack.under(top.link);
+            match owners.iter().copied().min_by_key(|&owner| walk.of(owner)) {
+                Some(owner) if !based => top = owner,
+                _ => break,
+            }
+        }
+        let before = self.checkpoint();
+        let fine = self.advance(&text) && self.is_completed();
+        self.restore(before);
+        fine.then_some(text)
+    }
+
+    /// Tokens that complete the text: those of the last plan if it was followed, or of a new one if it is shorter.
+    fn plan(&mut self) -> Option<Vec<u32>> {
+        let kept = (self.plan.at == self.text.len() && !self.plan.tokens.is_empty()).then(|| self.plan.tokens.clone());
+        let made = self.plan_text().and_then(|text| self.space.spell(&text));
+        let best = [kept, made].into_iter().flatten().min_by_key(Vec::len)?;
+        self.plan = Plan { at: self.text.len(), tokens: best.clone() };
+        Some(best)
+    }
+}
+
+impl Store {
+    /// Whether the text that completes a string never gets longer by characters of its bulk.
+    fn never_longer(&self, frame: ExprId) -> bool {
+        self.as_free_text(frame).is_some() || self.is_steady_text(frame)
+    }
+}
