@@ -55,7 +55,7 @@ class GrammarMatcher:
     made = 0
     forked = 0
 
-    def __init__(self, compiled: CompiledGrammar) -> None:
+    def __init__(self, compiled: CompiledGrammar, token_budget: int | None = None) -> None:
         self.compiled = compiled
         self.history = [b""]
         GrammarMatcher.made += 1

@@ -20,12 +20,12 @@ __all__ = ["LogitsProcessor"]
 _COPIED = 1 << 17
 
 
-def _new_matcher(compiled: CompiledGrammar) -> GrammarMatcher:
+def _new_matcher(compiled: CompiledGrammar, token_budget: int | None = None) -> GrammarMatcher:
     from fairlead._core import GrammarMatcher
 
     # A grammar that begins later in the text brings matchers of its own.
     make = getattr(compiled, "new_matcher", None)
-    return GrammarMatcher(compiled) if make is None else make()
+    return GrammarMatcher(compiled, token_budget=token_budget) if make is None else make()
 
 
 class _Row:
@@ -76,10 +76,27 @@ class _Generation:
         calls: How often the owner has called.
     """
 
-    __slots__ = ("calls", "grammars", "ids", "owner", "prompt_length", "rows", "stop_token_ids", "vocab_size")
+    __slots__ = (
+        "budgets",
+        "calls",
+        "grammars",
+        "ids",
+        "owner",
+        "prompt_length",
+        "rows",
+        "stop_token_ids",
+        "vocab_size",
+    )
 
-    def __init__(self, grammars: list[CompiledGrammar | None], stop_token_ids: frozenset[int], vocab_size: int) -> None:
+    def __init__(
+        self,
+        grammars: list[CompiledGrammar | None],
+        budgets: list[int | None],
+        stop_token_ids: frozenset[int],
+        vocab_size: int,
+    ) -> None:
         self.grammars = grammars
+        self.budgets = budgets
         self.stop_token_ids = stop_token_ids
         self.vocab_size = vocab_size
         self.owner: weakref.ref[Any] | None = None
@@ -95,7 +112,9 @@ class _Generation:
             raise ConfigurationError(f"{rows} rows cannot be shared out evenly among {len(self.grammars)} grammars")
         share = rows // len(self.grammars)
         self.rows = [
-            None if grammar is None else _Row(_new_matcher(grammar)) for grammar in self.grammars for _ in range(share)
+            None if grammar is None else _Row(_new_matcher(grammar, budget))
+            for grammar, budget in zip(self.grammars, self.budgets, strict=True)
+            for _ in range(share)
         ]
         self.prompt_length = length
         self.ids = ids.clone()
@@ -181,9 +200,14 @@ class LogitsProcessor:
             free. With beams or ``num_return_sequences`` each covers its share of the rows.
         inplace: Change the scores that are handed in rather than a copy. It saves a copy and spoils
             ``output_logits=True``; with prompt lookup it makes for shorter drafts.
+        token_budget: How many tokens each row may have, the stop token among them, usually ``max_new_tokens``: masks
+            are narrowed in time, so that the text is complete before they run out. One for all rows or a list as of
+            grammars. Default None, no bound. Where even the shortest text takes more, the first step raises
+            LimitExceeded.
 
     Raises:
-        ConfigurationError: No grammar, grammars of different vocabularies, or a vocabulary without stop tokens.
+        ConfigurationError: No grammar, grammars of different vocabularies, a vocabulary without stop tokens, or another
+            number of budgets than of grammars.
     """
 
     # For Transformers: its continuous batching packs rows in a way that a processor with state cannot follow.
@@ -193,8 +217,20 @@ class LogitsProcessor:
         del args, kwargs
         return object.__new__(_with_transformers(cls))
 
-    def __init__(self, compiled: CompiledGrammar | Sequence[CompiledGrammar | None], *, inplace: bool = False) -> None:
+    def __init__(
+        self,
+        compiled: CompiledGrammar | Sequence[CompiledGrammar | None],
+        *,
+        inplace: bool = False,
+        token_budget: int | Sequence[int | None] | None = None,
+    ) -> None:
         self._grammars: list[CompiledGrammar | None] = list(compiled) if isinstance(compiled, Sequence) else [compiled]
+        several = isinstance(token_budget, Sequence)
+        self._budgets: list[int | None] = (
+            list(token_budget) if isinstance(token_budget, Sequence) else [token_budget] * len(self._grammars)
+        )
+        if several and len(self._budgets) != len(self._grammars):
+            raise ConfigurationError(f"{len(self._budgets)} token budgets for {len(self._grammars)} grammars")
         given = [grammar for grammar in self._grammars if grammar is not None]
         if not given:
             raise ConfigurationError("LogitsProcessor needs at least one compiled grammar")
@@ -271,7 +307,7 @@ class LogitsProcessor:
                 if owner is None and by_list:
                     generation.owner, generation.calls = weakref.ref(caller), 1
                 return generation
-        generation = _Generation(self._grammars, self._stop, self._vocab_size)
+        generation = _Generation(self._grammars, self._budgets, self._stop, self._vocab_size)
         generation.start(ids)
         if by_list:
             generation.owner, generation.calls = weakref.ref(caller), 1

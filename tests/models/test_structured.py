@@ -14,6 +14,7 @@ pytest.importorskip("transformers")
 from fairlead import (  # noqa: E402
     ConfigurationError,
     GrammarError,
+    LimitExceeded,
     ModelError,
     SchemaError,
     StopSequenceError,
@@ -142,10 +143,29 @@ def test_two_constrained_streams_at_once(tiny):
 
 
 def test_a_cut_output_is_not_parsed(tiny):
-    reply = tiny.generate(USER, response_format=SCHEMA, max_new_tokens=3)
+    reply = tiny.generate(USER, response_format=SCHEMA, max_new_tokens=3, token_budget=None)
     assert reply.finish_reason == "length"
     with pytest.raises(ModelError, match="length"):
         _ = reply.parsed
+
+
+def test_an_answer_ends_within_its_tokens(tiny):
+    wordy = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    for limit in (12, 13, 20, 40):
+        reply = tiny.generate(USER, response_format=wordy, max_new_tokens=limit)
+        assert reply.finish_reason == "stop" and isinstance(reply.parsed["a"], str)
+        assert reply.token_usage.output_tokens <= limit
+    batch = tiny.generate_batch([USER, USER], response_format=wordy, max_new_tokens=14)
+    assert all(reply.parsed for reply in batch)
+    with pytest.raises(LimitExceeded, match="a budget of 3 tokens is too small"):
+        tiny.generate(USER, response_format=wordy, max_new_tokens=3)
+    with pytest.raises(ConfigurationError, match="token_budget"):
+        tiny.generate(USER, response_format=wordy, token_budget=0)
 
 
 def test_stops_count_only_where_the_output_is_complete(tiny):

@@ -53,7 +53,7 @@ def test_demo_with_a_model_a_schema_and_a_prompt(capsys, tmp_path, tiny):
 
 def test_demo_that_is_cut(capsys):
     assert run(["demo", "--max-new-tokens", "2"]) == 1
-    assert "not complete" in one_red_line(capsys)
+    assert "too small" in one_red_line(capsys)
 
 
 @pytest.mark.parametrize("stream", [[], ["--stream"]])
@@ -86,7 +86,7 @@ def test_generate_stops_and_reads_the_input(capsys, tiny, monkeypatch):
         (["generate", "--model", "TINY", "--schema", "/nowhere.json", "x"], 1, "/nowhere.json"),
         (["generate", "--model", "/nowhere/model", "x"], 2, "/nowhere/model"),
         (["generate", "--model", "TINY", "--grammar", "x.txt", "x"], 2, "x.txt"),
-        (["generate", "--model", "TINY", "--regex", "a{9}", "--max-new-tokens", "1", "x"], 1, "not complete"),
+        (["generate", "--model", "TINY", "--regex", "a{9}", "--max-new-tokens", "1", "x"], 1, "too small"),
         (["check", "/nowhere.json"], 1, "/nowhere.json"),
     ],
 )

@@ -74,6 +74,8 @@ class LocalModel(Model):
     _threads: Executor | None = None
     # Whether the backend can append what a constraint forces.
     _jumps: ClassVar[bool] = False
+    # Whether masks are fairlead's own in this process, so that they can be narrowed before the tokens run out.
+    _has_budgets: ClassVar[bool] = True
 
     tokenizer: Any
 
@@ -239,6 +241,9 @@ class LocalModel(Model):
         stops = _check_stops(completion.pop("stop", None))
         constraint = resolve_constraint(completion.pop("response_format", None), completion.pop("grammar", None))
         stop_inside = bool(completion.pop("stop_inside_constraint", False))
+        budget = completion.pop("token_budget", "auto")
+        if budget not in (None, "auto") and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
+            raise ConfigurationError(f"token_budget is a number of tokens, 'auto' or None, not {budget!r}")
         jump = completion.pop("jump_forward", None) or None
         if jump not in (None, True, "mask") or (jump and not self._jumps):
             raise ConfigurationError(f"{type(self).__name__} has no jump_forward={jump!r}")
@@ -285,6 +290,11 @@ class LocalModel(Model):
             request.grammar = self.grammar_compiler.compile_grammar(constraint.make_grammar())
             request.compiled = self._gated(request, self.grammar_compiler, request.grammar)
             request.compile_seconds = time.perf_counter() - rendered
+        # A canonical spelling may take more tokens than the fewest.
+        if request.compiled is not None and self._has_budgets and jump is None:
+            request.token_budget = max_new_tokens if budget == "auto" else budget
+            # An answer that can't be completed is refused before it is begun.
+            request.new_matcher()
         return request
 
     def _find_tool_syntax(self) -> ToolSyntax:
@@ -434,8 +444,9 @@ class LocalModel(Model):
                 (``message.tool_calls``), as the model's family writes them.
             **kwargs: ``grammar`` (a regex, a Grammar), ``max_new_tokens`` or ``max_tokens``, ``reasoning``,
                 ``tool_choice`` ("auto", the default; "none"; "required" or one tool in OpenAI's form, which hold the
-                output to calls with valid arguments), ``parallel_tool_calls`` (default True), and the framework's own
-                options.
+                output to calls with valid arguments), ``parallel_tool_calls`` (default True), ``token_budget`` (tokens
+                within which a constrained answer is complete: masks are narrowed in time; default "auto",
+                ``max_new_tokens``; None lets it be cut; not behind reasoning), and the framework's own options.
 
         Returns:
             A message with ``finish_reason``, ``timings`` and ``parsed``, the caller's to change.
@@ -444,6 +455,7 @@ class LocalModel(Model):
             MessageError: A malformed message.
             SchemaError, GrammarError: A malformed or unsupported constraint.
             ConfigurationError: Arguments that can't be used.
+            LimitExceeded: The shortest answer takes more than the token budget.
             ModelError: The framework failed, or the model is closed.
         """
         request = self._prepare_request(

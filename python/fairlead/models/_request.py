@@ -41,6 +41,7 @@ class LocalRequest:
         stop_sequences: Matched by ``Output``; a backend may also hand them to its framework.
         constraint: What was asked for, or None.
         grammar: The compiled constraint of the answer, or None. Not made when the backend enforces constraints itself.
+        token_budget: Tokens within which a constrained output that isn't preceded by reasoning is complete.
         compiled: What masks follow: ``grammar``, or that behind a gate which opens when the reasoning ends.
         tags: The tags of the reasoning, or None.
         reasoning: Where the output begins with respect to them.
@@ -61,6 +62,7 @@ class LocalRequest:
     constraint: Constraint | None = None
     grammar: CompiledGrammar | None = None
     compiled: CompiledGrammar | GatedGrammar | None = None
+    token_budget: int | None = None
     reasoning: State | None = None
     tags: tuple[str, str] | None = None
     shown_tokens: dict[int, str] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class LocalRequest:
         if isinstance(self.compiled, GatedGrammar):
             return self.compiled.new_matcher()
         assert self.compiled is not None
-        return GrammarMatcher(self.compiled)
+        return GrammarMatcher(self.compiled, token_budget=self.token_budget)
 
     def is_sentence(self, text: str) -> bool:
         """Whether an answer is all that the constraint asks for."""

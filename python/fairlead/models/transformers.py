@@ -347,7 +347,11 @@ class TransformersModel(LocalModel):
 
             # Drafts and raw logits are spoiled by masks in place.
             inplace = _OWN_CACHE.isdisjoint(options) and not options.get("output_logits")
-            constraint = LogitsProcessor([cast(Any, request.compiled) for request in requests], inplace=inplace)
+            budgets = [
+                None if request.token_budget is None else min(request.token_budget, limit) for request in requests
+            ]
+            compiled = [cast(Any, request.compiled) for request in requests]
+            constraint = LogitsProcessor(compiled, inplace=inplace, token_budget=budgets)
             processors.append(constraint)
         try:
             ids = self.model.generate(

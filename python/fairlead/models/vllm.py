@@ -79,6 +79,7 @@ class VLLMModel(LocalModel):
     """
 
     _batch_size: ClassVar[int | None] = None
+    _has_budgets: ClassVar[bool] = False
     _saved: ClassVar[dict[str, Any]] = {
         "model_kwargs": {},
         "constraint_engine": "fairlead",
