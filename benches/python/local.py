@@ -208,11 +208,11 @@ def bench_constraint(folder: str, size: str, args: Any, console: Console) -> Non
             assert all(one.steps == args.tokens for one in timings)
             return (time.thread_time() - started) / args.tokens * 1e3, timings[0].masks / args.tokens * 1e3
 
-        step(response_format=SCHEMA)
+        step(response_format=SCHEMA, token_budget=10_000)
         free, held, masks = [], [], []
         for _ in range(max(3, args.rounds)):
             free.append(step()[0])
-            one = step(response_format=SCHEMA)
+            one = step(response_format=SCHEMA, token_budget=10_000)
             held.append(one[0])
             masks.append(one[1])
         more = 100 * (min(held) / min(free) - 1)

@@ -178,11 +178,11 @@ def bench_constraint(model: Any, tokenizer: Any, size: str, args: Any, console: 
             assert all(reply.timings.steps == args.tokens for reply in replies)
             return spent / args.tokens * 1e3, replies[0].timings.masks / args.tokens * 1e3
 
-        step(response_format=SCHEMA)
+        step(response_format=SCHEMA, token_budget=10_000)
         free, held, masks = [], [], []
         for _ in range(max(3, args.rounds)):
             free.append(step()[0])
-            one = step(response_format=SCHEMA)
+            one = step(response_format=SCHEMA, token_budget=10_000)
             held.append(one[0])
             masks.append(one[1])
         more = 100 * (min(held) / min(free) - 1)

@@ -347,8 +347,10 @@ class TransformersModel(LocalModel):
 
             # Drafts and raw logits are spoiled by masks in place.
             inplace = _OWN_CACHE.isdisjoint(options) and not options.get("output_logits")
+            # What a row was given by its own limit is that of all rows.
             budgets = [
-                None if request.token_budget is None else min(request.token_budget, limit) for request in requests
+                limit if request.token_budget == request.max_new_tokens else request.token_budget
+                for request in requests
             ]
             compiled = [cast(Any, request.compiled) for request in requests]
             constraint = LogitsProcessor(compiled, inplace=inplace, token_budget=budgets)

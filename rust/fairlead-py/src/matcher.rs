@@ -1,6 +1,7 @@
 //! `GrammarMatcher` and `fill_batch`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use fairlead_core::{Budget, DraftTree, GrammarMatcher as CoreMatcher};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
@@ -306,6 +307,9 @@ fn outside(token_id: i64, size: usize) -> PyErr {
     PyIndexError::new_err(format!("token id {token_id} is outside the vocabulary of {size}"))
 }
 
+/// So long a batch is filled by the caller's thread alone.
+const ALONE: Duration = Duration::from_micros(100);
+
 /// Fills one row for each matcher, on several threads and with the interpreter lock released.
 ///
 /// Args:
@@ -350,9 +354,17 @@ pub(crate) fn fill_batch(
                     state.lock().unwrap_or_else(PoisonError::into_inner).fill(row);
                 }
             };
-            let share = work.len().div_ceil(threads).max(1);
+            // Masks that are known take a microsecond each: for few of them no thread is worth starting.
+            let begun = Instant::now();
+            let mut alone = 0;
+            while alone < work.len() && begun.elapsed() < ALONE {
+                fill(&mut work[alone..=alone]);
+                alone += 1;
+            }
+            let rest = &mut work[alone..];
+            let share = rest.len().div_ceil(threads).max(1);
             std::thread::scope(|scope| {
-                let mut parts = work.chunks_mut(share);
+                let mut parts = rest.chunks_mut(share);
                 let mine = parts.next();
                 for part in parts {
                     scope.spawn(move || fill(part));
