@@ -2,15 +2,68 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fairlead._core import CompiledGrammar, Compiler, Grammar, unknown_schema_keywords
+from fairlead._core import (
+    CompiledGrammar,
+    Compiler,
+    Grammar,
+    GrammarMatcher,
+    allocate_token_bitmask,
+    unknown_schema_keywords,
+)
 
 if TYPE_CHECKING:
     from fairlead.tokenizer import TokenizerInfo
 
 __all__ = ["CompiledGrammar", "Grammar", "GrammarCompiler", "unknown_schema_keywords"]
+
+_FORMATS = {
+    "date": "2026-11-26",
+    "time": "12:30:59.5Z",
+    "date-time": "2026-11-26T12:30:59.125+01:00",
+    "duration": "P1DT2H",
+    "email": "ole.nordmann@example.org",
+    "hostname": "db-1.example.org",
+    "ipv4": "192.168.10.254",
+    "ipv6": "2001:db8::ff00:42:8329",
+    "uri": "https://www.example.org:8080/a/path?query=1#part",
+    "uri-reference": "/a/path",
+    "uuid": "123e4567-e89b-12d3-a456-426614174000",
+    "json-pointer": "/a/0",
+}
+# What most JSON consists of, with values that pass through its states.
+_COMMON: list[tuple[Any, Any]] = [
+    *(({"type": "string", "format": name}, text) for name, text in _FORMATS.items()),
+    ({"type": "string", "pattern": "^[a-zA-Z0-9_-]+$"}, "a-Name_1"),
+    ({"type": "string", "minLength": 1, "maxLength": 200}, "some words"),
+    ({}, {"a": [1, -2.5e3, 'b\\n"c"', True, False, None, {"d": []}, {}], "e": ""}),
+    (
+        {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "count": {"type": "integer", "minimum": 0},
+                "price": {"type": "number"},
+                "kind": {"enum": ["one", "two"]},
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "rows": {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "integer"}}}},
+            },
+            "required": ["name"],
+        },
+        {
+            "name": "x",
+            "count": 12,
+            "price": 9.5,
+            "kind": "two",
+            "tags": ["a", "b"],
+            "rows": [{"id": 1}, {}],
+            "other": 0,
+        },
+    ),
+]
 
 
 class GrammarCompiler:
@@ -63,6 +116,20 @@ class GrammarCompiler:
     def compile_builtin_json_grammar(self) -> CompiledGrammar:
         """Compile the grammar of any JSON value."""
         return self._compiler.compile(Grammar.json())
+
+    def warm_up(self) -> None:
+        """Work out the masks that most JSON has in common, so that no first request waits for them.
+
+        It takes some tenths of a second for a vocabulary of 128,000 tokens; results are the same without it. Strings of
+        every format, numbers, names and the joints of objects and arrays are written a character at a time.
+        """
+        bitmask = allocate_token_bitmask(1, self.tokenizer_info.vocab_size)
+        for schema, instance in _COMMON:
+            matcher = GrammarMatcher(self.compile_json_schema(schema), max_rollback_tokens=0)
+            for character in json.dumps(instance, ensure_ascii=False):
+                matcher.fill_next_token_bitmask(bitmask)
+                if not matcher.accept_string(character):  # a vocabulary that lacks it
+                    break
 
     @property
     def cache_bytes(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fairlead import allocate_token_bitmask
 from fairlead._core import CompiledGrammar, Compiler, Grammar, GrammarMatcher, Vocabulary, unknown_schema_keywords
 from fairlead.errors import (
     FairleadError,
@@ -261,3 +263,47 @@ def test_unknown_keywords_are_listed() -> None:
     assert sorted(unknown_schema_keywords(schema)) == [("/properties/x-b/colour", "colour"), ("/x-a", "x-a")]
     with pytest.raises(SchemaError):
         unknown_schema_keywords("{")
+
+
+def test_warming_up_changes_nothing():
+    info = TokenizerInfo([bytes([b]) for b in range(256)] + [None], stop_token_ids=[256])
+    cold, warm = GrammarCompiler(info), GrammarCompiler(info)
+    before = warm.cache_bytes
+    warm.warm_up()
+    assert warm.cache_bytes > before
+    rows = []
+    for compiler in (cold, warm):
+        matcher = GrammarMatcher(compiler.compile_json_schema({"type": "string", "format": "uuid"}))
+        bitmask = allocate_token_bitmask(1, 257)
+        for character in '"123e4567-':
+            matcher.fill_next_token_bitmask(bitmask)
+            rows.append(bytes(bitmask))
+            assert matcher.accept_string(character)
+    assert rows[: len(rows) // 2] == rows[len(rows) // 2 :]
+
+
+def test_every_value_to_warm_up_with_is_accepted():
+    from fairlead import grammar
+
+    for schema, instance in grammar._COMMON:
+        compiled = GrammarCompiler(
+            TokenizerInfo([bytes([b]) for b in range(256)] + [None], stop_token_ids=[256])
+        ).compile_json_schema(schema)
+        matcher = GrammarMatcher(compiled)
+        assert matcher.accept_string(json.dumps(instance, ensure_ascii=False)) and matcher.is_completed(), schema
+
+
+def test_equal_mask_ids_are_equal_masks():
+    compiled = [compile_(Grammar.regex(pattern)) for pattern in ("[ab]{2}", "[ab]{2}", "[ab][ab]", "x[ab]{2}")]
+    matchers = [GrammarMatcher(one) for one in compiled]
+    assert len({matcher.mask_id() for matcher in matchers[:2]}) == 1
+    assert matchers[3].mask_id() != matchers[0].mask_id()
+    matchers[3].accept_string("x")
+    seen: dict[int, bytes] = {}
+    for text in ("", "a", "ab"):
+        for one in compiled:
+            matcher = GrammarMatcher(one)
+            matcher.accept_string(text)
+            bitmask = allocate_token_bitmask(1, 257)
+            matcher.fill_next_token_bitmask(bitmask)
+            assert seen.setdefault(matcher.mask_id(), bytes(bitmask)) == bytes(bitmask)

@@ -56,6 +56,7 @@ impl Question<'_> {
         let found = self.find(e);
         if found.is_some() {
             // What was found beside rules that are open is a text all the same.
+            self.store.charge(48 + found.as_ref().map_or(0, |text| text.len()));
             self.store.short_texts.insert(e, found.clone());
         }
         found

@@ -13,5 +13,5 @@ mod walk;
 
 pub(crate) use entry::{clear_bits, set_bits};
 pub(crate) use events::{decoded, opening_quote};
-pub(crate) use space::{Parts, Shared, Space};
+pub(crate) use space::{Part, Parts, Shared, Space};
 pub(crate) use walk::covers;

@@ -6,6 +6,7 @@
 //! tokens and more exits; and so on until nothing can be left. Each step is remembered under (set of nodes, frame),
 //! so that it serves every deeper stack, every grammar and every thread.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hashbrown::HashSet;
@@ -109,6 +110,8 @@ pub(crate) struct Space {
     /// What short texts that complete frames take, and how much more a token can make necessary over some frames.
     pub(crate) costs: Memo<(ExprId, Unit), u32>,
     pub(crate) jumps: Memo<Box<[u32]>, u32>,
+    /// Ids of masks, by all that decides them.
+    mask_ids: Memo<Box<[u32]>, u64>,
     /// Masks are worked out anew each time, for tests.
     uncached: bool,
 }
@@ -135,6 +138,7 @@ impl Space {
             chains: ChainSteps::default(),
             costs: Memo::default(),
             jumps: Memo::default(),
+            mask_ids: Memo::default(),
             uncached,
             vocab,
         }
@@ -142,6 +146,16 @@ impl Space {
 
     pub(crate) fn text(&self) -> &TextMasks {
         self.text.get_or_init(|| TextMasks::new(&self.vocab))
+    }
+
+    /// The id of the mask that is decided by `key`; another space never gives the same.
+    pub(crate) fn mask_id(&self, key: Box<[u32]>) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let bytes = 32 + key.len() * 4;
+        self.mask_ids.get_or_insert_with(key, || {
+            self.store.charge(bytes);
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        })
     }
 
     pub(crate) fn entry(&self, index: u32) -> &MaskEntry {

@@ -55,6 +55,10 @@ pub(super) struct Spent {
 }
 
 impl Spent {
+    pub(super) fn tokens(self) -> u32 {
+        self.tokens
+    }
+
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.tokens += 1;
         self.characters += characters(bytes);
@@ -92,10 +96,13 @@ const UNKNOWN: u32 = 256;
 impl Space {
     /// What a short text that completes a frame takes.
     fn cost(&self, frame: ExprId, unit: Unit) -> u32 {
-        self.costs.get_or_insert_with((frame, unit), || match (self.store.shortest(frame), unit) {
-            (None, _) => UNKNOWN,
-            (Some(text), Unit::Characters) => characters(&text),
-            (Some(text), Unit::Tokens) => self.spell(&text).map_or(text.len(), |tokens| tokens.len()) as u32,
+        self.costs.get_or_insert_with((frame, unit), || {
+            self.store.charge(32);
+            match (self.store.shortest(frame), unit) {
+                (None, _) => UNKNOWN,
+                (Some(text), Unit::Characters) => characters(&text),
+                (Some(text), Unit::Tokens) => self.spell(&text).map_or(text.len(), |tokens| tokens.len()) as u32,
+            }
         })
     }
 
@@ -283,7 +290,13 @@ impl GrammarMatcher {
             most - now
         };
         let jump = match frames {
-            Some(frames) => space.jumps.get_or_insert_with(frames, || most(&mut walk)),
+            Some(frames) => {
+                let bytes = 48 + frames.len() * 4;
+                space.jumps.get_or_insert_with(frames, || {
+                    space.store.charge(bytes);
+                    most(&mut walk)
+                })
+            }
             None => most(&mut walk),
         };
         if left >= now.saturating_add(jump) {

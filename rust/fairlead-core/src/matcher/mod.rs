@@ -12,7 +12,7 @@ use smallvec::smallvec;
 
 use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, Top, Tops};
 use crate::compile::CompiledGrammar;
-use crate::mask::{Space, decoded, opening_quote};
+use crate::mask::{Part, Parts, Space, decoded, opening_quote};
 
 use budget::{Plan, Spent};
 
@@ -366,26 +366,24 @@ impl GrammarMatcher {
         true
     }
 
-    /// An id of the next mask: equal ids, equal masks, for matchers of one tokenizer in one process.
+    /// An id of the next mask: equal ids, equal masks, for all matchers of one process.
     pub fn mask_id(&mut self) -> u64 {
-        use std::hash::{BuildHasher, Hash, Hasher};
-        let parts = self.space.parts(&self.stack, &self.tops);
-        let mut hasher = foldhash::quality::FixedState::default().build_hasher();
-        (self.terminated, self.is_completed()).hash(&mut hasher);
-        if self.has_budget() {
-            self.text.hash(&mut hasher);
+        let parts = if self.terminated { Parts::new() } else { self.space.parts(&self.stack, &self.tops) };
+        let mut key = vec![u32::from(self.terminated) | u32::from(self.is_completed()) << 1];
+        key.extend(parts.iter().map(|part| part.entry));
+        let event = |part: &Part| part.extra != 0 && !self.space.entry(part.entry).events.is_empty();
+        if !self.terminated && (self.has_budget() || self.has_scarce_keys() || parts.iter().any(event)) {
+            // What else decides is a matter of this grammar and text alone.
+            key.extend([u32::MAX, self.root.0, self.text.len() as u32]);
+            key.extend(self.text.chunks(4).map(|four| four.iter().fold(0, |all, &b| all << 8 | u32::from(b))));
+            let Budget { tokens, characters } = self.budget;
+            let spent = self.spent.tokens();
+            key.extend(
+                [tokens, characters].into_iter().flat_map(|limit| [u32::from(limit.is_some()), limit.unwrap_or(0)]),
+            );
+            key.push(spent);
         }
-        if !self.terminated {
-            for part in &parts {
-                part.entry.hash(&mut hasher);
-                let event = part.extra != 0 && !self.space.entry(part.entry).events.is_empty();
-                if event || self.has_scarce_keys() {
-                    self.text.hash(&mut hasher);
-                }
-            }
-        }
-        (Arc::as_ptr(&self.space) as usize).hash(&mut hasher);
-        hasher.finish()
+        self.space.mask_id(key.into())
     }
 
     /// Whether a token would be accepted now.
