@@ -64,9 +64,9 @@ def costs() -> None:
         ("chunk, us", 1e6 / CHUNKS, 5, lambda model: sum(1 for _ in model.generate_stream(ASK))),
     ):
         a, b = (cpu_seconds(lambda model=model, asked=asked: asked(model), rounds) * unit for model in (ours, theirs))
-        print(f"{name:34}{a:12.1f}{b:12.1f}{a / b:8.2f}")
+        print(f"{name:34}{a:12.2f}{b:12.2f}{a / b:8.2f}")
     a = cpu_seconds(lambda: sum(1 for _ in ours.generate_stream(ASK, stop_sequences=["END"])), 5) * 1e6 / CHUNKS
-    print(f"{'chunk with a stop sequence, us':34}{a:12.1f}{'-':>12}")
+    print(f"{'chunk with a stop sequence, us':34}{a:12.2f}{'-':>12}")
 
 
 def serve(port: Any) -> None:

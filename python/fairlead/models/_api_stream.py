@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from fairlead.errors import ModelError
 from fairlead.messages import attach_info
 from fairlead.models._connection import close
 from fairlead.models._exchange import ApiCall, Reply
-from fairlead.streaming import ChatMessageStreamDelta, new_delta
+from fairlead.streaming import ChatMessageStreamDelta, delta_class, new_delta
 from fairlead.types import TokenUsage
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Parts:
 
     Attributes:
         stopped: A stop sequence has ended the text.
+        text: The text of an event that is nothing else and is shown as it is, or None; then it is for ``feed``.
+        texts: The texts that were shown; who shows one of ``text`` adds it.
     """
 
     def __init__(self, model: ApiModel, call: ApiCall) -> None:
@@ -36,14 +38,27 @@ class Parts:
         self._model = model
         self._call = call
         self._reader = model._new_reader()
-        self._read = self._reader.feed
+        self._new_delta = delta_class()
         self._stops = model._stop_filter(call)
-        self._texts: list[str] = []
+        self.text: Callable[[Any], str | None] = self._reader.text if self._stops is None else _for_feed
+        self.texts: list[str] = []
         self._as_tool = call.mode == "tool" and call.constraint is not None
 
     def feed(self, event: Any) -> ChatMessageStreamDelta | None:
         """The delta of an event, or None if there is nothing to show."""
-        delta = self._read(event)
+        text = self._reader.text(event)
+        if text is None:
+            return self._feed(event)
+        if self._stops is not None:
+            text = self._stops.feed(text)
+            self.stopped = self._stops.matched
+        if not text:
+            return None
+        self.texts.append(text)
+        return self._new_delta(text)
+
+    def _feed(self, event: Any) -> ChatMessageStreamDelta | None:
+        delta = self._reader.feed(event)
         if delta is None:
             return None
         if delta.tool_calls and self._as_tool:
@@ -59,27 +74,31 @@ class Parts:
                 delta.content = content = self._stops.feed(content)
                 self.stopped = self._stops.matched
             if content:
-                self._texts.append(content)
+                self.texts.append(content)
                 return delta
         return delta if delta.tool_calls or delta.reasoning else None
 
     def finish(self) -> Iterator[ChatMessageStreamDelta]:
         """What was held back, and the last delta."""
         if self._stops is not None and not self.stopped and (rest := self._stops.finish()):
-            self._texts.append(rest)
+            self.texts.append(rest)
             yield new_delta(content=rest)
         if self.stopped:
             try:
-                reply = self._reader.finish()
+                reply = self._reader.finish(begun=True)
             except ModelError:
                 reply = Reply()
         else:
-            reply = self._reader.finish()
+            reply = self._reader.finish(begun=bool(self.texts))
         reply.reasoning = "".join(self._reader.reasoning)
         usage = reply.usage
         last = new_delta(content="", token_usage=usage and TokenUsage(usage.input_tokens, usage.output_tokens))
-        attach_info(last, self._model._info(self._call, reply, "".join(self._texts), self._stops))
+        attach_info(last, self._model._info(self._call, reply, "".join(self.texts), self._stops))
         yield last
+
+
+def _for_feed(event: Any) -> None:
+    """No event is shown as it is where stop sequences are looked for."""
 
 
 class Deltas:
@@ -122,18 +141,29 @@ class Deltas:
         if self._closed:
             return
         parts = self._parts
-        feed = parts.feed
+        read, feed, shown = parts.text, parts.feed, parts.texts.append
+        kind = delta_class()
+        new = kind.__new__
         try:
             self._model.retryer.call(self._open)
             with self._model._typed_errors:
                 for event in self._events:
-                    delta = feed(event)
-                    if parts.stopped:
-                        self._close_response()
-                    if delta is not None:
+                    # Nearly all events are text: this path costs what the objects of the client and a delta do.
+                    if text := read(event):
+                        shown(text)
+                        delta = new(kind)
+                        # As ``__init__`` does, which takes longer than the rest.
+                        delta.content = text
+                        delta.tool_calls = delta.token_usage = None
                         yield delta
-                    if parts.stopped:
-                        break
+                    else:
+                        other = feed(event)
+                        if parts.stopped:
+                            self._close_response()
+                        if other is not None:
+                            yield other
+                        if parts.stopped:
+                            break
                     if self._closed:
                         self._close_response()
                         return

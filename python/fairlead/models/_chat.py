@@ -29,7 +29,8 @@ class ChatModel(ApiModel):
 
     def _prepare_call(self, messages: Sequence[Any], **kwargs: Any) -> ApiCall:
         profile = self._profile
-        stops = check_stops(kwargs.get("stop_sequences"))
+        given_stops = kwargs.get("stop_sequences")
+        stops = check_stops(given_stops)
         payload = self._prepare_completion_kwargs(
             messages,
             **{
@@ -42,7 +43,8 @@ class ChatModel(ApiModel):
         if has_tool_calls(messages):
             payload["messages"] = self._with_tool_messages(messages, kwargs)
         # A stop given to the constructor, or to the call under the provider's name, is matched here too.
-        stops = check_stops(payload.get("stop")) or stops
+        if (sent := payload.get("stop")) is not given_stops:
+            stops = check_stops(sent) or stops
         given_format = payload.pop("response_format", None)
         constraint = resolve_constraint(given_format, payload.pop("grammar", None))
         inside = bool(payload.pop("stop_inside_constraint", False))

@@ -77,8 +77,15 @@ class StreamReader(Protocol):
 
     reasoning: list[str]
 
+    def text(self, event: Any) -> str | None:
+        """The text of an event that has nothing else, or None; then it is for ``feed``."""
+
     def feed(self, event: Any) -> ChatMessageStreamDelta | None:
         """The delta of an event, content as it came, without usage; None if the event has nothing to show."""
 
-    def finish(self) -> Reply:
-        """All that isn't in the deltas: finish reason, usage and the like; ModelError if nothing came."""
+    def finish(self, *, begun: bool = False) -> Reply:
+        """All that isn't in the deltas: finish reason, usage and the like; ModelError if nothing came.
+
+        Args:
+            begun: ``text`` has read some.
+        """

@@ -220,6 +220,30 @@ class ChunkReader:
         self._open: dict[Any, _Call] = {}
         self._calls: list[_Call] = []
 
+    @staticmethod
+    def text(event: Any) -> str | None:
+        """The text of a typed client's chunk that has nothing else, as nearly all; None: ask ``feed``."""
+        # Attributes of pydantic's objects are slow, so each object is asked for all of them at once.
+        try:
+            chunk = event.__dict__
+            (choice,) = chunk["choices"]
+            choice = choice.__dict__
+            delta = choice["delta"]
+            given = delta.__dict__
+            if (
+                chunk["usage"] is None
+                and choice["finish_reason"] is None
+                and choice["index"] == 0
+                and choice["logprobs"] is None
+                and given["tool_calls"] is None
+                and given["refusal"] is None
+                and not delta.__pydantic_extra__
+            ):
+                return given["content"] or None
+        except (AttributeError, KeyError, TypeError, ValueError):
+            pass
+        return None
+
     def feed(self, event: Any) -> ChatMessageStreamDelta | None:
         """The delta of a chunk, without usage; None if there is nothing to show.
 
@@ -286,13 +310,16 @@ class ChunkReader:
             return bool(given != call.given)
         return bool(name) and _is_json(call.arguments)
 
-    def finish(self) -> Reply:
+    def finish(self, *, begun: bool = False) -> Reply:
         """Finish reason, usage, refusal and log probabilities.
+
+        Args:
+            begun: ``text`` has read some.
 
         Raises:
             ModelError: The stream had no choices at all.
         """
-        if not self._begun:
+        if not (begun or self._begun):
             raise ModelError("the provider's stream ended without any choices")
         self._reply.refusal = "".join(self._refusal) or None
         self._reply.logprobs = {"content": self._logprobs} if self._logprobs else None

@@ -119,7 +119,10 @@ class EventReader:
         self._reply: Reply | None = None
         self._numbers: dict[Any, int] = {}
         self._last: str | None = None
-        self._begun = False
+
+    @staticmethod
+    def text(event: Any) -> None:
+        """All events are for ``feed``."""
 
     def feed(self, event: Any) -> ChatMessageStreamDelta | None:
         """The delta of an event.
@@ -129,7 +132,6 @@ class EventReader:
         """
         kind = get(event, "type")
         if kind == "response.output_text.delta":
-            self._begun = True
             return new_delta(content=get(event, "delta"))
         if kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
             thought = get(event, "delta") or ""
@@ -152,7 +154,7 @@ class EventReader:
             raise ModelError(f"the provider broke the stream off: {get(said, 'code')}: {get(said, 'message')}")
         return None
 
-    def finish(self) -> Reply:
+    def finish(self, *, begun: bool = False) -> Reply:
         """What the last event told.
 
         Raises:
