@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+# The Hub's router, with the provider's own path behind its name.
+_HUB = re.compile(r"/hub/(?P<provider>[a-z-]+)/.*chat/completions|/hub/v1/chat/completions")
 _AZURE = re.compile(r"/openai/deployments/(?P<name>[^/]+)/chat/completions")
 USAGE = {
     "prompt_tokens": 11,
@@ -90,6 +92,13 @@ class Loopback:
                 except (ConnectionError, BrokenPipeError):
                     loop.gone.set()
 
+            def do_GET(self) -> None:
+                # The Hub's answer to who has a model: here everybody, under a name of their own.
+                provider = urlsplit(self.path).path.partition("/api/models/")[2].partition("/")[0]
+                mapping = {provider: {"status": "live", "providerId": "theirs/ok", "task": "conversational"}}
+                kind = {"pipeline_tag": "text-generation", "tags": ["conversational"]}
+                self._json(200, {"id": f"{provider}/ok", "inferenceProviderMapping": mapping, **kind})
+
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 loop.requests.append(body)
@@ -100,7 +109,7 @@ class Loopback:
                 deployed = _AZURE.fullmatch(route.path)
                 if deployed is not None:
                     body["model"] = deployed["name"]
-                elif route.path not in ("/v1/chat/completions", "/v1/responses"):
+                elif route.path not in ("/v1/chat/completions", "/v1/responses") and not _HUB.fullmatch(route.path):
                     self._json(404, {"error": {"message": f"no such path: {route.path}"}})
                     return
                 if deployed and not self._is_azure(parse_qs(route.query)):

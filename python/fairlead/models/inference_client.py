@@ -20,6 +20,18 @@ _TAKEN = frozenset(
 )
 
 
+class _Verbatim(dict[str, Any]):
+    """A response_format that the client sends as it is.
+
+    It takes whatever stands at an address for Text Generation Inference, and rewrites a schema into that server's first
+    form for it, which others understand as "any JSON". A profile with ``grammar="tgi"`` leaves it to that.
+    """
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As if the type weren't known."""
+        return default if key == "type" else super().get(key, default)
+
+
 class InferenceClientModel(ChatModel):
     """A model behind ``huggingface_hub.InferenceClient``.
 
@@ -71,7 +83,7 @@ class InferenceClientModel(ChatModel):
         super().__init__(model_id=model_id, custom_role_conversions=custom_role_conversions, **kwargs)
 
     def _provider_name(self) -> str:
-        return "openai-compatible" if self.base_url else self.provider or "auto"
+        return "openai-compatible" if self._at_address() else self.provider or "auto"
 
     def _secrets(self) -> list[Any]:
         return [*super()._secrets(), os.environ.get("HF_TOKEN")]
@@ -107,7 +119,13 @@ class InferenceClientModel(ChatModel):
         other = {name: sent.pop(name) for name in [*sent] if name not in _TAKEN}
         if other:
             sent["extra_body"] = {**other, **(sent.get("extra_body") or {})}
+        other_server = self._at_address() and self._profile.grammar != "tgi"
+        if other_server and isinstance(wanted := sent.get("response_format"), dict):
+            sent["response_format"] = _Verbatim(wanted)
         return sent
+
+    def _at_address(self) -> bool:
+        return bool(self.base_url) or str(self.model_id).startswith(("http://", "https://"))
 
     def _send(self, payload: dict[str, Any], *, stream: bool) -> Any:
         return self.client.chat_completion(**self._arguments(payload, stream))
