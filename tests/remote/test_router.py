@@ -94,3 +94,49 @@ def test_what_the_router_retries_is_not_retried_here(server):
     with pytest.raises(ModelHTTPError):
         model.generate(ASK)
     assert len(server.requests) == 2
+
+
+# Without those that the Router has for acompletion only.
+STRATEGIES = ["simple-shuffle", "least-busy", "latency-based-routing", "usage-based-routing-v2"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("how", HOWS)
+def test_every_strategy_finds_an_answer(server, strategy, how):
+    settings = {"routing_strategy": strategy, "num_retries": 3, "retry_after": 0, "allowed_fails": 0}
+    # One of three fails; where each request goes first is the strategy's choice, and what failed rests.
+    names = ["ok", "ok", "down"]
+    model = LiteLLMRouterModel("group", [deployment("group", server, name) for name in names], settings)
+    for _ in range(3):
+        assert ask(model, how) == "hello END tail"
+
+
+def test_weights_count(server):
+    heavy, light = deployment("group", server, "ok", "key-one"), deployment("group", server, "ok", "key-two")
+    heavy["litellm_params"]["weight"], light["litellm_params"]["weight"] = 1, 0
+    model = LiteLLMRouterModel("group", [heavy, light], {"routing_strategy": "simple-shuffle"})
+    for _ in range(10):
+        model.generate(ASK)
+    assert {headers["authorization"] for headers in server.headers} == {"Bearer key-one"}
+
+
+def test_a_group_can_do_what_all_of_its_deployments_can():
+    def able(*models, **settings):
+        deployments = [
+            {"model_name": "group" if number < 2 else "other", "litellm_params": {"model": name, "api_key": "-"}}
+            for number, name in enumerate(models)
+        ]
+        return LiteLLMRouterModel("group", deployments, settings)._profile
+
+    assert able("openai/gpt-4o", "azure/gpt-4o").json_schema
+    assert not able("openai/gpt-4o", "groq/llama-3.1-8b-instant").json_schema
+    assert not able("openai/gpt-5", "openai/gpt-4o").stop
+    assert able("openai/gpt-4o", "openai/gpt-4o", "groq/llama-3.1-8b-instant").json_schema
+    behind = able("openai/gpt-4o", "openai/gpt-4o", "groq/llama-3.1-8b-instant", fallbacks=[{"group": ["other"]}])
+    assert not behind.json_schema
+
+
+def test_contents_are_flat_if_a_deployment_takes_only_text():
+    deployments = [{"model_name": "group", "litellm_params": {"model": "ollama/llama3", "api_key": "-"}}]
+    assert LiteLLMRouterModel("group", deployments).flatten_messages_as_text
+    assert not LiteLLMRouterModel("group", deployments, flatten_messages_as_text=False).flatten_messages_as_text

@@ -103,7 +103,7 @@ class ApiModel(Model):
         self.max_retry_seconds = max_retry_seconds
         self.max_concurrency = max_concurrency
         self.rate_limiter = RateLimiter(requests_per_minute)
-        self._profile = find_profile(self._provider_name(), model_id or "", profile)
+        self._profile = self._find_profile(profile)
         self._typed_errors = TypedErrors(Redactor(self._secrets()), f"{type(self).__name__} {model_id}")
         self._async_client = async_client
         # An async client's connections belong to the event loop in which they were opened.
@@ -147,6 +147,9 @@ class ApiModel(Model):
 
     def _provider_name(self) -> str:
         return self._provider
+
+    def _find_profile(self, overrides: Mapping[str, Any] | Profile | None) -> Profile:
+        return find_profile(self._provider_name(), self.model_id or "", overrides)
 
     def _secrets(self) -> list[Any]:
         """Values that may stand in no message of an error."""
@@ -204,9 +207,9 @@ class ApiModel(Model):
         return await self._policy(self._async()).acall(once)
 
     def _message(self, call: ApiCall, reply: Reply) -> ChatMessage:
-        stops = self._stop_filter(call)
         text = _structured_text(call, reply)
-        if stops is not None:
+        stops = None
+        if any(stop in text for stop in call.stop_sequences) and (stops := self._stop_filter(call)):
             stops.feed(text)
             stops.finish()
             text = stops.text

@@ -6,14 +6,14 @@ A profile begins with the safe default and takes each row that matches, in order
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fairlead.errors import ConfigurationError
 from fairlead.tools import supports_stop_parameter
 
-__all__ = ["Profile", "find_profile"]
+__all__ = ["Profile", "common_profile", "find_profile"]
 
 
 @dataclass(frozen=True)
@@ -110,3 +110,17 @@ def find_profile(provider: str, model_id: str, overrides: Mapping[str, Any] | Pr
     if unknown := values.keys() - _FIELDS:
         raise ConfigurationError(f"a profile has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(_FIELDS))}")
     return replace(Profile(), **values)
+
+
+def common_profile(profiles: Sequence[Profile]) -> Profile:
+    """What all of several models can do; of names that differ, the default."""
+    default = Profile()
+    first = profiles[0] if profiles else default
+    values: dict[str, Any] = {}
+    for field in fields(Profile):
+        found = [getattr(profile, field.name) for profile in profiles]
+        if isinstance(getattr(default, field.name), bool):
+            values[field.name] = all(found) if found else getattr(default, field.name)
+        elif any(value != found[0] for value in found):
+            values[field.name] = getattr(default, field.name)
+    return replace(first, **values)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from fairlead._optional import require
 from fairlead.models._chat import ChatModel
+from fairlead.models._profiles import Profile, common_profile, find_profile
 
 __all__ = ["LiteLLMModel", "LiteLLMRouterModel"]
 
 # Providers whose servers take contents as text only.
 _TEXT_ONLY = ("ollama", "groq", "cerebras")
+_OWNERS = [
+    ("openai", re.compile(r"(?:gpt|chatgpt|davinci|o\d)")),
+    ("anthropic", re.compile("claude")),
+]
+
+
+def _provider(model: str, api_base: str | None) -> str:
+    """Who answers, as profiles know it; litellm finds the owner of a name without a provider by the name."""
+    provider, slash, _ = model.partition("/")
+    if not slash:
+        provider = next((owner for owner, names in _OWNERS if names.match(model)), "")
+    elsewhere = provider == "openai" and api_base and "api.openai.com" not in api_base
+    return "openai-compatible" if elsewhere else provider
 
 
 class LiteLLMModel(ChatModel):
@@ -57,10 +72,7 @@ class LiteLLMModel(ChatModel):
         )
 
     def _provider_name(self) -> str:
-        provider, slash, _ = (self.model_id or "").partition("/")
-        if provider == "openai" and self.api_base and "api.openai.com" not in self.api_base:
-            return "openai-compatible"
-        return provider if slash else "openai"
+        return _provider(self.model_id or "", self.api_base)
 
     def _fixed_arguments(self) -> dict[str, Any]:
         # What isn't given isn't sent: a None would replace what litellm finds by itself.
@@ -115,12 +127,30 @@ class LiteLLMRouterModel(LiteLLMModel):
     ) -> None:
         self.model_list = [dict(deployment) for deployment in model_list]
         self.client_kwargs: dict[str, Any] = dict(client_kwargs or {})
+        if flatten_messages_as_text is None:
+            names = [str(deployment.get("model", "")) for deployment in self._deployments(model_id)]
+            flatten_messages_as_text = any(name.startswith(_TEXT_ONLY) for name in names)
         super().__init__(
             model_id=model_id,
             custom_role_conversions=custom_role_conversions,
             flatten_messages_as_text=flatten_messages_as_text,
             **kwargs,
         )
+
+    def _deployments(self, group: str) -> list[Mapping[str, Any]]:
+        """The parameters of the deployments that may answer for a group, those of its fallbacks included."""
+        groups = [group]
+        for fallback in self.client_kwargs.get("fallbacks") or ():
+            groups += [name for name in fallback.get(group, ()) if isinstance(name, str)]
+        return [one.get("litellm_params", {}) for one in self.model_list if one.get("model_name") in groups]
+
+    def _find_profile(self, overrides: Mapping[str, Any] | Profile | None) -> Profile:
+        # Any of them may answer: only what all can do counts.
+        found = []
+        for deployment in self._deployments(self.model_id or ""):
+            name = str(deployment.get("model", ""))
+            found.append(find_profile(_provider(name, deployment.get("api_base")), name, overrides))
+        return common_profile(found) if found else find_profile("", self.model_id or "", overrides)
 
     def _secrets(self) -> list[Any]:
         keys = [deployment.get("litellm_params", {}).get("api_key") for deployment in self.model_list]
