@@ -233,9 +233,10 @@ class ChatStream(Generator[ChatMessageStreamDelta, None, None]):
 
     def __iter__(self) -> Generator[ChatMessageStreamDelta, None, None]:
         """The deltas that are still to come; leaving the loop leaves the stream as it is."""
+        remember = self._new.append
         try:
             for delta in self._deltas if not self._ended else ():
-                self._new.append(delta)
+                remember(delta)
                 yield delta
                 if self._ended:
                     return

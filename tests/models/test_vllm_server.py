@@ -1,15 +1,11 @@
-"""vLLM's server with fairlead in it, through OpenAIModel, on loopback."""
+"""vLLM's server with fairlead in it, through every remote class, on loopback."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
 import re
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +15,10 @@ import pytest
 pytest.importorskip("vllm")
 pytest.importorskip("openai")
 
-from fairlead import FairleadError, OpenAIModel
+from fairlead import FairleadError
 from fairlead.testing import tiny_model_dir
+
+from tests.servers import CLIENTS, azure_front, free_port, remote_model, serving
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
@@ -46,52 +44,42 @@ TOOL = {
         },
     },
 }
+MODEL = str(tiny_model_dir(head_dim=32))
 FLAGS = "--dtype float32 --enforce-eager --kv-cache-memory-bytes 100000000 --gpu-memory-utilization 0.3"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder, log = str(tiny_model_dir(head_dim=32)), tmp_path_factory.mktemp("server") / "log"
+    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
     command = [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder, *FLAGS.split()),
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL, *FLAGS.split()),
         *("--host", "127.0.0.1", "--port", str(port), "--max-model-len", "2048"),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
         *("--additional-config", '{"fairlead": true}'),
     ]
-    with log.open("wb") as out:
-        running = subprocess.Popen(command, env=os.environ, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 240
-        while True:
-            if running.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"the server didn't start: {log.read_text()[-3000:]}")
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).read()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/v1", log
-    finally:
-        running.terminate()
-        try:
-            running.wait(20)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
+    with serving(command, port, log, 240) as url:
+        yield url, log
 
 
 @pytest.fixture(scope="module")
-def model(server: tuple[str, Path]) -> Any:
-    return OpenAIModel(
-        str(tiny_model_dir(head_dim=32)),
-        api_base=server[0],
-        api_key="-",
-        temperature=0.0,
-        profile={"grammar": "vllm", "stop": True},
-    )
+def azure(server: tuple[str, Path]) -> Iterator[str]:
+    with azure_front(server[0], MODEL) as front:
+        yield front
+
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    # The tests' HF_HUB_OFFLINE would keep the client from loopback too.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+
+@pytest.fixture(params=CLIENTS)
+def model(request: pytest.FixtureRequest, server: tuple[str, Path], azure: str) -> Any:
+    # What this server can do; for the classes a name says nothing about it.
+    able = {"grammar": "vllm", "stop": True, "json_schema": True, "tools": True, "tool_choice_required": True}
+    return remote_model(request.param, MODEL, server[0], azure, temperature=0.0, profile=able)
 
 
 def test_whole_and_streamed(model):
@@ -123,8 +111,6 @@ def test_a_regex(model):
 
 
 def test_many_at_once(model):
-    import asyncio
-
     async def run() -> list[Any]:
         return await asyncio.gather(*(model.agenerate(ASK, grammar=f"{n}x[0-9]{{4}}") for n in range(8)))
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-chat = pytest.importorskip("openai.types.chat")
+pytest.importorskip("openai")
 
 from fairlead.models._openai_wire import ChunkReader
+from openai.types import chat
 
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 CALL = {"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
