@@ -4,15 +4,18 @@
 
 The first table calls OpenAIModel with a client whose replies exist already, so that all that is left is the class: CPU
 time of the thread, the best of five rounds. The second
-sends 200 requests side by side to a server in another process that takes 50 ms, beside the bare client.
+sends 200 requests side by side to a server in another process that takes 50 ms, beside the bare client, and counts what
+Python's objects keep of memory between rounds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import time
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -105,7 +108,7 @@ def many(count: int = 200) -> None:
         time.sleep(0.01)
     url = f"http://127.0.0.1:{port.value}/v1"
 
-    async def run() -> tuple[float, float]:
+    async def run() -> tuple[float, float, int]:
         bare = openai.AsyncOpenAI(base_url=url, api_key="-", max_retries=0)
         model = OpenAIModel("m", api_base=url, api_key="-")
         best = [float("inf"), float("inf")]
@@ -116,11 +119,19 @@ def many(count: int = 200) -> None:
                 begun = time.perf_counter()
                 await asyncio.gather(*(ask() for _ in range(count)))
                 best[which] = min(best[which], time.perf_counter() - begun)
-        return best[0], best[1]
+        tracemalloc.start()
+        kept = []
+        for _ in range(4):
+            await asyncio.gather(*(model.agenerate(ASK) for _ in range(count)))
+            gc.collect()
+            kept.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        return best[0], best[1], kept[-1] - kept[0]
 
-    a, b = asyncio.run(run())
+    a, b, grown = asyncio.run(run())
     process.terminate()
     print(f"\n{count} async requests at once: bare client {a * 1e3:.0f} ms, fairlead {b * 1e3:.0f} ms, {b / a:.2f}x")
+    print(f"memory after {3 * count} more: {grown / 1024:+.0f} KiB, {grown / 3 / count:+.0f} bytes a request")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ def server() -> Any:
 
 
 @pytest.fixture
-def make(server: ConverseServer) -> Any:
+def make(server: ConverseServer, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("fairlead.models._retry.RETRY_WAIT", 0.01)
+
     def make(model_id: str = NOVA, **kwargs: Any) -> AmazonBedrockModel:
         client_kwargs = {
             "endpoint_url": server.url,
@@ -74,8 +76,7 @@ def make(server: ConverseServer) -> Any:
             "aws_secret_access_key": "secret",
             **kwargs.pop("client_kwargs", {}),
         }
-        retry = kwargs.pop("retry", {"first_wait": 0.01})
-        return AmazonBedrockModel(model_id, client_kwargs=client_kwargs, retry=retry, **kwargs)
+        return AmazonBedrockModel(model_id, client_kwargs=client_kwargs, **kwargs)
 
     return make
 
@@ -214,7 +215,7 @@ def test_reasoning_and_cache_are_told_apart(server, make):
     server.replies = [Reply([thinking, {"text": "hel"}, {"text": "lo"}], usage=usage)]
     message = make().generate(HELLO)
     assert message.content == "hello" and message.reasoning == "hm"
-    assert message.token_usage.input_tokens == 17
+    assert message.token_usage.input_tokens == 17 and message._info.cached_tokens == 4
     stream = make().generate_stream(HELLO)
     assert stream.drain().content == "hello" and stream.message.reasoning == "hm"
 
@@ -280,12 +281,32 @@ def test_structured_output_by_a_tool(server, make, stream):
         listed = model.generate(HELLO, response_format=list[int])
     assert listed.parsed == [1, 2] and json.loads(listed.content) == [1, 2]
     with pytest.raises(ConfigurationError, match="exclude each other"):
-        model.generate(HELLO, response_format=SCHEMA, tools_to_call_from=[TOOL])
+        make(structured_output="tool").generate(HELLO, response_format=SCHEMA, tools_to_call_from=[TOOL])
+
+
+def test_a_call_of_the_users_tools_is_no_wrong_answer(server, make):
+    server.replies = [Reply([call("look", {}, "t1")], "tool_use"), say(json.dumps(GOOD))]
+    model = make()
+    message = model.generate(HELLO, response_format=SCHEMA, tools_to_call_from=[TOOL], tool_choice="auto")
+    assert message.tool_calls[0].function.name == "look" and message.finish_reason == "tool_calls"
+    assert len(server.requests) == 1 and "JSON Schema" in server.requests[0].body["system"][-1]["text"]
+    assert model.generate(HELLO, response_format=SCHEMA, tools_to_call_from=[TOOL], tool_choice="auto").parsed == GOOD
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_said_beside_the_tool_that_stands_for_a_schema_isnt_the_answer(server, make, stream):
+    server.replies = [Reply([{"text": "Here it is:"}, call("answer", GOOD, "t1")], "tool_use")]
+    model = make()
+    if stream:
+        message = model.generate_stream(HELLO, response_format=SCHEMA).drain()
+    else:
+        message = model.generate(HELLO, response_format=SCHEMA)
+    assert message.parsed == GOOD and json.loads(message.content) == GOOD
 
 
 def test_structured_output_by_words_with_re_asks(server, make):
     server.replies = [say('{"name": "Ada", "age": -1}'), say("Sorry!"), say("```json\n" + json.dumps(GOOD) + "\n```")]
-    message = make(structured_output="prompt").generate(HELLO, response_format=SCHEMA)
+    message = make(structured_output="prompt", max_reasks=2).generate(HELLO, response_format=SCHEMA)
     assert message.parsed == GOOD and message.token_usage.total_tokens == 36
     first, second, third = (request.body for request in server.requests)
     assert '"minimum": 0' in first["system"][-1]["text"] and "outputConfig" not in first
@@ -317,6 +338,8 @@ def test_a_stop_sequence_inside_of_an_answer_is_text(server, make, mode, stream)
         reply = model.generate(HELLO, ["END"], response_format=SCHEMA)
     assert reply.parsed == {"name": "the END", "age": 3} and reply.stop_sequence == "END"
     assert "stopSequences" not in server.requests[-1].body.get("inferenceConfig", {})
+    cut = model.generate(HELLO, ["END"], response_format=SCHEMA, stop_inside_constraint=True, max_tokens=3)
+    assert cut.content == '{"name": "the ' and server.requests[-1].body["inferenceConfig"]["stopSequences"] == ["END"]
 
 
 def test_a_regex(server, make):
@@ -419,7 +442,7 @@ def test_errors_that_stay(server, make):
     server.replies = [fail(429, "ThrottlingException", retry_after="300")]
     begun = time.monotonic()
     with pytest.raises(RateLimitError):
-        make(retry={"seconds": 10}).generate(HELLO)
+        make(max_retry_seconds=10).generate(HELLO)
     assert len(server.requests) == 5 and time.monotonic() - begun < 10
 
 
@@ -549,7 +572,7 @@ def test_it_is_saved_without_secrets(server, make):
     assert saved["class"] == "AmazonBedrockModel"
     assert "bedrock-key" not in str(saved) and "secret'" not in str(saved)
     again = load_model({**saved, "data": {**saved["data"], "api_key": "k"}})
-    assert type(again) is AmazonBedrockModel and again.profile == model.profile and not again.profile.stop
+    assert type(again) is AmazonBedrockModel and again.profile == model.profile and not again.supports_stop_parameter
     with pytest.warns(UserWarning, match="aws_"):
         data = model.to_dict()
     assert again.to_dict() == data and data["client_kwargs"]["endpoint_url"] == server.url

@@ -71,6 +71,27 @@ def test_by_a_tool(server, stream):
     assert server.requests[-1]["tool_choice"]["function"]["name"] == "answer"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_array_by_a_tool_is_wrapped_in_an_object(server, stream):
+    call = {"id": "c", "type": "function", "function": {"name": "answer", "arguments": '{"value": [1, 2]}'}}
+    server.replies[:] = [[call]]
+    asked = model(server, structured_output="tool")
+    if stream:
+        reply = asked.generate_stream(ASK, response_format=list[int]).drain()
+    else:
+        reply = asked.generate(ASK, response_format=list[int])
+    assert reply.parsed == [1, 2] and reply.content == "[1, 2]"
+    assert server.requests[-1]["tools"][0]["function"]["parameters"]["required"] == ["value"]
+
+
+def test_a_call_of_the_users_tools_is_no_wrong_answer(server):
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    server.replies[:] = [[call]]
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    reply = model(server).generate(ASK, response_format=Knot, tools_to_call_from=[tool], tool_choice="auto")
+    assert reply.tool_calls[0].function.name == "look" and len(server.requests) == 1
+
+
 def test_by_words(server):
     server.replies[:] = [f"```json\n{GOOD}\n```"]
     reply = model(server, structured_output="prompt").generate(ASK, response_format=Knot)
@@ -143,6 +164,22 @@ def test_models_that_take_no_stop(server):
         ("anthropic", "claude-sonnet-5-5", "tool_choice_required", False),
         ("vertex_ai", "claude-sonnet-4-6", "json_schema", False),
         ("gemini", "gemini-2.5-pro", "json_schema", True),
+        ("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "json_schema", True),
+        ("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0", "json_schema", False),
+        ("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0", "tool_choice_required", True),
+        ("bedrock", "anthropic.claude-v2:1", "tools", False),
+        ("bedrock", "global.anthropic.claude-opus-5-5", "tool_choice_required", False),
+        ("bedrock", "arn:aws:bedrock:us-east-1:1:inference-profile/eu.amazon.nova-pro-v1:0", "images", True),
+        ("bedrock", "amazon.nova-micro-v1:0", "images", False),
+        ("bedrock", "amazon.titan-text-premier-v1:0", "system", False),
+        ("bedrock", "us.meta.llama3-3-70b-instruct-v1:0", "tools", True),
+        ("bedrock", "us.meta.llama3-3-70b-instruct-v1:0", "stop", False),
+        ("bedrock", "meta.llama3-70b-instruct-v1:0", "tools", False),
+        ("bedrock", "mistral.mixtral-8x7b-instruct-v0:1", "system", False),
+        ("bedrock", "qwen.qwen3-vl-235b-a22b", "images", True),
+        ("bedrock", "qwen.qwen3-32b-v1:0", "images", False),
+        ("bedrock", "us.deepseek.r1-v1:0", "tools", False),
+        ("bedrock", "unheard.of-v1:0", "tool_choice_required", False),
         ("nobody", "unheard-of", "json_schema", False),
         ("nobody", "gemma-2-9b", "system", False),
     ],

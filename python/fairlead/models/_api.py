@@ -57,6 +57,8 @@ class ApiModel(Model):
 
     # The name under which profiles know the provider.
     _provider: ClassVar[str] = ""
+    # So many events are read behind a stop sequence, for the usage that comes last; 0: the stream is closed there.
+    _patience: ClassVar[int] = 0
     _saved: ClassVar[dict[str, Any]] = {
         "custom_role_conversions": {},
         "requests_per_minute": None,
@@ -141,9 +143,9 @@ class ApiModel(Model):
     def _new_reader(self) -> StreamReader:
         """A reader for one stream."""
 
-    def _ask_again(self, call: ApiCall, reply: Reply) -> ApiCall | None:
-        """The request after an answer that isn't valid, or None if the backend can't ask again."""
-        return None
+    @abstractmethod
+    def _ask_again(self, call: ApiCall, reply: Reply, fault: str) -> ApiCall:
+        """The request after an answer that isn't valid, given what is wrong with it."""
 
     def _provider_name(self) -> str:
         return self._provider
@@ -168,9 +170,13 @@ class ApiModel(Model):
     def _apply_rate_limit(self) -> None:
         self.rate_limiter.throttle()
 
-    def _policy(self, client: Any) -> RetryPolicy:
+    def _retries_itself(self, client: Any) -> bool:
+        """Whether a client makes further tries of its own."""
         by_client = getattr(client, "max_retries", 0)
-        once = not self.retry or (isinstance(by_client, int) and by_client > 0)
+        return isinstance(by_client, int) and by_client > 0
+
+    def _policy(self, client: Any) -> RetryPolicy:
+        once = not self.retry or self._retries_itself(client)
         attempts = self.max_attempts if self.max_attempts is not None else _retry.RETRY_MAX_ATTEMPTS
         seconds = self.max_retry_seconds if self.max_retry_seconds is not None else _retry.RETRY_MAX_SECONDS
         return RetryPolicy(
@@ -227,8 +233,12 @@ class ApiModel(Model):
         stopped = stops.stop_sequence if stops is not None else None
         constraint = call.constraint
         reason = reply.finish_reason
+        by_tool = call.mode == "tool" and constraint is not None
+        if stopped is not None or reason == "tool_calls":
+            # The user's tools are called whatever stands beside the calls; the tool that stands for a schema isn't one.
+            reason = "tool_calls" if reason == "tool_calls" and not by_tool else "stop"
         return ReplyInfo(
-            finish_reason="stop" if stopped is not None or (constraint and reason == "tool_calls") else reason,
+            finish_reason=reason,
             stop_sequence=stopped,
             shape=constraint.shape if constraint else None,
             complete=constraint is None or (reply.refusal is None and call.is_valid(text)),
@@ -249,9 +259,10 @@ class ApiModel(Model):
     def _next_call(self, call: ApiCall, message: ChatMessage, reply: Reply, asked: int) -> ApiCall | None:
         """The request to send after an answer, if that isn't valid and may be asked for again."""
         hopeless = reply.refusal is not None or reply.finish_reason in ("length", "content_filter")
-        if message._info.complete or hopeless or asked >= self.max_reasks:
+        # A call of the user's tools instead of an answer is what tools are for.
+        if message._info.complete or hopeless or message.tool_calls or asked >= self.max_reasks:
             return None
-        return self._ask_again(call, reply)
+        return self._ask_again(call, reply, call.fault(message._info.text) or "it isn't complete")
 
     def generate(
         self,
@@ -388,7 +399,7 @@ class ApiModel(Model):
                     delta = parts.feed(event)
                 if delta is not None:
                     yield delta
-                if parts.stopped:
+                if parts.ended:
                     break
                 with self._typed_errors:
                     event = await anext(events, None)
@@ -451,10 +462,12 @@ def _total(before: TokenUsage | None, usage: TokenUsage | None) -> TokenUsage | 
 
 
 def _structured_text(call: ApiCall, reply: Reply) -> str:
-    if call.mode == "tool" and call.constraint is not None and reply.tool_calls:
-        arguments = reply.tool_calls[0].function.arguments
-        if isinstance(arguments, str):
-            return arguments
-
-        return json.dumps(arguments, ensure_ascii=False)
-    return without_fence(reply.text) if call.constraint is not None and call.mode == "prompt" else reply.text
+    if call.constraint is None or call.mode == "native":
+        return reply.text
+    if call.mode == "prompt":
+        return without_fence(reply.text)
+    if not reply.tool_calls:
+        return reply.text
+    given = reply.tool_calls[0].function.arguments
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    return call.unwrap(text) if call.unwrap else text

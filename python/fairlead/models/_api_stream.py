@@ -28,68 +28,94 @@ class Parts:
         call: The request.
 
     Attributes:
-        stopped: A stop sequence has ended the text.
+        ended: Nothing more has to be read.
         text: The text of an event that is nothing else and is shown as it is, or None; then it is for ``feed``.
         texts: The texts that were shown; who shows one of ``text`` adds it.
     """
 
     def __init__(self, model: ApiModel, call: ApiCall) -> None:
-        self.stopped = False
+        self.ended = False
         self._model = model
         self._call = call
         self._reader = model._new_reader()
         self._new_delta = delta_class()
         self._stops = model._stop_filter(call)
-        self.text: Callable[[Any], str | None] = self._reader.text if self._stops is None else _for_feed
-        self.texts: list[str] = []
+        self._patience = model._patience if model.supports_stop_parameter else 0
+        # The arguments of the tool that stands for the schema are the answer, and what is said beside them isn't.
         self._as_tool = call.mode == "tool" and call.constraint is not None
+        self._arguments: list[str] = []
+        self._beside: list[str] = []
+        plain = self._stops is None and not self._as_tool
+        self.text: Callable[[Any], str | None] = self._reader.text if plain else _for_feed
+        self.texts: list[str] = []
 
     def feed(self, event: Any) -> ChatMessageStreamDelta | None:
         """The delta of an event, or None if there is nothing to show."""
-        text = self._reader.text(event)
+        if self._stops is not None and self._stops.matched:
+            # For the usage, and for calls that stand behind the text.
+            delta = self._reader.feed(event)
+            if delta is not None and delta.tool_calls and not self._as_tool:
+                delta.content = None
+                return delta
+            self._patience -= 1
+            self.ended = self._patience <= 0
+            return None
+        text = None if self._as_tool else self._reader.text(event)
         if text is None:
             return self._feed(event)
-        if self._stops is not None:
-            text = self._stops.feed(text)
-            self.stopped = self._stops.matched
-        if not text:
-            return None
-        self.texts.append(text)
-        return self._new_delta(text)
+        shown = self._show(text)
+        return self._new_delta(shown) if shown else None
 
     def _feed(self, event: Any) -> ChatMessageStreamDelta | None:
         delta = self._reader.feed(event)
         if delta is None:
             return None
-        if delta.tool_calls and self._as_tool:
-            # The arguments of the tool that stands for the schema are the answer.
-            delta.content = "".join(
-                str(piece.function.arguments)
-                for piece in delta.tool_calls
-                if piece.function and piece.function.arguments
-            )
-            delta.tool_calls = None
-        if content := delta.content:
-            if self._stops is not None:
-                delta.content = content = self._stops.feed(content)
-                self.stopped = self._stops.matched
-            if content:
-                self.texts.append(content)
-                return delta
-        return delta if delta.tool_calls or delta.reasoning else None
+        if self._as_tool:
+            self._take_answer(delta)
+        if delta.content:
+            delta.content = self._show(delta.content)
+        return delta if delta.content or delta.tool_calls or delta.reasoning else None
+
+    def _take_answer(self, delta: ChatMessageStreamDelta) -> None:
+        pieces = [piece.function.arguments for piece in delta.tool_calls or () if piece.function]
+        text = "".join(str(piece) for piece in pieces if piece)
+        self._arguments.append(text)
+        self._beside.append(delta.content or "")
+        delta.tool_calls = None
+        # One that is wrapped is shown when it is whole.
+        delta.content = None if self._call.unwrap else text
+
+    def _show(self, text: str) -> str:
+        """What can be shown after a piece of the answer."""
+        if self._stops is not None:
+            text = self._stops.feed(text)
+            self.ended = self._stops.matched and self._patience <= 0
+        if text:
+            self.texts.append(text)
+        return text
 
     def finish(self) -> Iterator[ChatMessageStreamDelta]:
         """What was held back, and the last delta."""
-        if self._stops is not None and not self.stopped and (rest := self._stops.finish()):
-            self.texts.append(rest)
-            yield new_delta(content=rest)
-        if self.stopped:
-            try:
-                reply = self._reader.finish(begun=True)
-            except ModelError:
-                reply = Reply()
-        else:
+        rest = ""
+        if self._as_tool:
+            arguments = "".join(self._arguments)
+            if not arguments:
+                rest = self._show("".join(self._beside))
+            elif self._call.unwrap:
+                rest = self._show(self._call.unwrap(arguments))
+        stopped = self._stops is not None and self._stops.matched
+        if self._stops is not None and not stopped and (held := self._stops.finish()):
+            self.texts.append(held)
+            rest += held
+        if rest:
+            yield self._new_delta(rest)
+        try:
             reply = self._reader.finish(begun=bool(self.texts))
+        except ModelError:
+            # After a stop sequence nobody waited for the end.
+            if not stopped:
+                raise
+            reply = Reply()
         reply.reasoning = "".join(self._reader.reasoning)
         usage = reply.usage
         last = new_delta(content="", token_usage=usage and TokenUsage(usage.input_tokens, usage.output_tokens))
@@ -158,11 +184,11 @@ class Deltas:
                         yield delta
                     else:
                         other = feed(event)
-                        if parts.stopped:
+                        if parts.ended:
                             self._close_response()
                         if other is not None:
                             yield other
-                        if parts.stopped:
+                        if parts.ended:
                             break
                     if self._closed:
                         self._close_response()

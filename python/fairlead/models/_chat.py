@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fairlead.errors import ConfigurationError, MessageError
+from fairlead.errors import MessageError
 from fairlead.messages import clean_messages, tool_role_conversions
 from fairlead.models._api import ApiModel, check_stops
 from fairlead.models._constraint import Constraint, resolve_constraint
-from fairlead.models._exchange import ApiCall, Mode, Reply, StreamReader
+from fairlead.models._exchange import ApiCall, Reply, StreamReader
 from fairlead.models._openai_wire import ChunkReader, read_completion, strict_schema
+from fairlead.models._structured import ANSWER_TOOL, answer_schema, choose_mode, instruction, reminder
 from fairlead.models._tool_history import has_tool_calls, tool_messages
 
 __all__ = ["ChatModel"]
-
-_ANSWER_TOOL = "answer"
 
 
 class ChatModel(ApiModel):
@@ -80,52 +78,32 @@ class ChatModel(ApiModel):
         )
 
     def _constrain(self, call: ApiCall, constraint: Constraint, given: Any) -> None:
-        call.mode = self._mode(constraint, "tools" in call.payload)
-        payload = call.payload
+        payload, profile = call.payload, self._profile
+        call.mode = choose_mode(
+            constraint, self.structured_output, profile, self.model_id, has_tools="tools" in payload
+        )
         if call.mode == "prompt":
-            payload["messages"].append({"role": "user", "content": _instruction(constraint)})
+            payload["messages"].append({"role": "user", "content": instruction(constraint)})
         elif call.mode == "tool":
-            function = {
-                "name": _ANSWER_TOOL,
-                "description": "Gives the answer.",
-                "parameters": constraint.schema,
-            }
+            schema, call.unwrap = answer_schema(constraint.schema)
+            function = {"name": ANSWER_TOOL, "description": "Gives the answer.", "parameters": schema}
             payload["tools"] = [{"type": "function", "function": function}]
-            payload["tool_choice"] = {"type": "function", "function": {"name": _ANSWER_TOOL}}
+            payload["tool_choice"] = {"type": "function", "function": {"name": ANSWER_TOOL}}
         elif constraint.schema is None:
-            pattern = _pattern(constraint)
-            if self._profile.grammar == "tgi":
-                payload["response_format"] = {"type": "regex", "value": pattern}
+            if profile.grammar == "tgi":
+                payload["response_format"] = {"type": "regex", "value": constraint.pattern}
             else:
-                extra = {**(payload.get("extra_body") or {}), "structured_outputs": {"regex": pattern}}
+                extra = {**(payload.get("extra_body") or {}), "structured_outputs": {"regex": constraint.pattern}}
                 payload["extra_body"] = extra
         else:
             payload["response_format"] = _native_format(constraint, given)
 
-    def _mode(self, constraint: Constraint, has_tools: bool) -> Mode:
-        profile, wanted = self._profile, self.structured_output
-        if constraint.schema is None:
-            native = profile.grammar is not None and constraint.pattern is not None
-            if wanted == "native" and not native:
-                raise ConfigurationError(
-                    f"{self.model_id} has no native regexes or grammars; profile={{'grammar': ...}}"
-                )
-            return "native" if native and wanted in ("auto", "native") else "prompt"
-        if wanted == "tool" and has_tools:
-            raise ConfigurationError('structured_output="tool" and tools_to_call_from exclude each other')
-        if wanted == "auto":
-            if profile.json_schema:
-                return "native"
-            may_call = profile.tools and profile.tool_choice_required and not has_tools
-            return "tool" if may_call and _is_object(constraint.schema) else "prompt"
-        return wanted
-
-    def _ask_again(self, call: ApiCall, reply: Reply) -> ApiCall:
+    def _ask_again(self, call: ApiCall, reply: Reply, fault: str) -> ApiCall:
         assert call.constraint is not None
         said = reply.text or "".join(str(one.function.arguments) for one in reply.tool_calls)
         more = [
             {"role": "assistant", "content": said},
-            {"role": "user", "content": "That is not valid. " + _instruction(call.constraint)},
+            {"role": "user", "content": reminder(call.constraint, fault)},
         ]
         return replace(call, payload={**call.payload, "messages": [*call.payload["messages"], *more]})
 
@@ -141,36 +119,18 @@ class ChatModel(ApiModel):
         return ChunkReader()
 
 
-def _pattern(constraint: Constraint) -> str:
-    assert constraint.pattern is not None
-    return constraint.pattern
-
-
 def _native_format(constraint: Constraint, given: Any) -> dict[str, Any]:
     if isinstance(given, Mapping) and given.get("type") == "json_schema" and "json_schema" in given:
         inner = dict(given["json_schema"])
-        inner.setdefault("name", _ANSWER_TOOL)
+        inner.setdefault("name", ANSWER_TOOL)
         return {**given, "json_schema": inner}
     if isinstance(given, Mapping) and given.get("type") == "json_object":
         return dict(given)
-    name = getattr(constraint.shape.model, "__name__", None) or _ANSWER_TOOL
+    name = getattr(constraint.shape.model, "__name__", None) or ANSWER_TOOL
     schema: dict[str, Any] = {"name": name, "schema": constraint.schema}
     if strict_schema(constraint.schema):
         schema["strict"] = True
     return {"type": "json_schema", "json_schema": schema}
-
-
-def _is_object(schema: Any) -> bool:
-    return isinstance(schema, dict) and (schema.get("type") == "object" or "properties" in schema)
-
-
-def _instruction(constraint: Constraint) -> str:
-    if constraint.schema is not None:
-        schema = json.dumps(constraint.schema, ensure_ascii=False)
-        return f"Answer with nothing but JSON, without a code fence, that is valid under this JSON Schema:\n{schema}"
-    if constraint.pattern is not None:
-        return f"Answer with nothing but a text that matches this regular expression as a whole:\n{constraint.pattern}"
-    return "Answer with nothing but a text of the grammar that was agreed on."
 
 
 def _refuse_images(messages: list[dict[str, Any]], model_id: str | None) -> None:

@@ -9,33 +9,24 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fairlead.errors import ConfigurationError, MessageError, ModelError
+from fairlead.errors import ConfigurationError, MessageError, ModelConnectionError, ModelError
 from fairlead.images import encode_image_base64
 from fairlead.messages import (
     ChatMessageToolCall,
     ChatMessageToolCallFunction,
     clean_messages,
     coerce_tool_call,
-    new_tool_call_id,
     text_of,
 )
+from fairlead.models._exchange import Reply
+from fairlead.models._openai_wire import ordered_id
 from fairlead.streaming import ChatMessageStreamDelta, ChatMessageToolCallStreamDelta, new_delta
 from fairlead.types import FinishReason, TokenUsage
 
-__all__ = [
-    "EventReader",
-    "Reply",
-    "conversation",
-    "read_reply",
-    "text_format",
-    "token_usage",
-    "tool_choice_of",
-    "tool_spec",
-]
+__all__ = ["CACHE_POINT", "EventReader", "conversation", "read_reply", "text_format", "tool_choice_of", "tool_spec"]
 
 CACHE_POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
 
@@ -247,35 +238,16 @@ def text_format(schema: Any, name: str = "answer", description: str | None = Non
 # Replies.
 
 
-@dataclass
-class Reply:
-    """What a response says, in our terms.
-
-    Attributes:
-        text: The text blocks, joined.
-        reasoning: What the model thought before its answer.
-        tool_calls: Requests to call tools, with unique ids in lexical order.
-        token_usage: Tokens read (those from and for the prompt cache included) and written.
-        finish_reason: Why the reply ended, or None if Bedrock's reason has no counterpart.
-    """
-
-    text: str = ""
-    reasoning: str = ""
-    tool_calls: list[ChatMessageToolCall] = field(default_factory=list)
-    token_usage: TokenUsage | None = None
-    finish_reason: FinishReason | None = None
-
-
-def token_usage(usage: Mapping[str, Any] | None) -> TokenUsage | None:
-    """Bedrock's usage; ``inputTokens`` there leaves out what the prompt cache had or was given."""
-    if not usage:
-        return None
-    names = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
-    return TokenUsage(sum(usage.get(name) or 0 for name in names), usage.get("outputTokens") or 0)
+def read_usage(usage: Mapping[str, Any] | None, reply: Reply) -> None:
+    """Enter Bedrock's usage into a reply; ``inputTokens`` there leaves out what the prompt cache had or was given."""
+    if usage:
+        names = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+        reply.usage = TokenUsage(sum(usage.get(name) or 0 for name in names), usage.get("outputTokens") or 0)
+        reply.cached_tokens = usage.get("cacheReadInputTokens")
 
 
 def read_reply(response: Mapping[str, Any]) -> Reply:
-    """The reply in a response of ``converse``.
+    """The reply in a response of ``converse``; tool calls have unique ids in lexical order.
 
     Raises:
         ModelError: The response has no message.
@@ -283,11 +255,9 @@ def read_reply(response: Mapping[str, Any]) -> Reply:
     message = (response.get("output") or {}).get("message")
     if message is None:
         raise ModelError(f"Bedrock's response has no message (stop reason: {response.get('stopReason')})")
-    reply = Reply(
-        token_usage=token_usage(response.get("usage")),
-        finish_reason=_FINISH_REASONS.get(response.get("stopReason", "")),
-    )
-    last_id = ""
+    reply = Reply(raw=response, finish_reason=_FINISH_REASONS.get(response.get("stopReason", "")))
+    read_usage(response.get("usage"), reply)
+    last: str | None = None
     for block in message.get("content") or ():
         if "text" in block:
             reply.text += block["text"]
@@ -297,64 +267,64 @@ def read_reply(response: Mapping[str, Any]) -> Reply:
             reply.reasoning += block["reasoningContent"].get("reasoningText", {}).get("text", "")
         elif "toolUse" in block:
             use = block["toolUse"]
-            last_id = _ordered_id(use.get("toolUseId"), last_id)
+            last = ordered_id(use.get("toolUseId"), last)
             function = ChatMessageToolCallFunction(arguments=use.get("input", {}), name=use["name"])
-            reply.tool_calls.append(ChatMessageToolCall(function=function, id=last_id, type="function"))
+            reply.tool_calls.append(ChatMessageToolCall(function=function, id=last, type="function"))
     return reply
 
 
-def _ordered_id(given: str | None, last: str) -> str:
-    # Agents use ids as keys and sort them as strings: each has to come after the one before it.
-    if not given:
-        return f"{last}_1" if last else new_tool_call_id()
-    return given if given > last else f"{last}_{given}"
-
-
 class EventReader:
-    """Reads the events of ``converse_stream`` into deltas, and remembers how the reply ended.
-
-    Attributes:
-        token_usage: As the metadata event told, or None.
-        finish_reason: As the messageStop event told, or None.
-        ended: The messageStop event has come.
-        metadata: The metadata event, or {}.
-    """
+    """Reads the events of one ``converse_stream``."""
 
     def __init__(self) -> None:
-        self.token_usage: TokenUsage | None = None
-        self.finish_reason: FinishReason | None = None
-        self.ended = False
-        self.metadata: dict[str, Any] = {}
+        self.reasoning: list[str] = []
+        self._reply = Reply()
+        self._ended = False
         self._calls: dict[int, int] = {}  # index of the block -> index of the call
-        self._last_id = ""
+        self._last: str | None = None
 
-    def read(self, event: Mapping[str, Any]) -> Iterator[ChatMessageStreamDelta]:
-        """The deltas of one event: none, or one."""
-        if "contentBlockDelta" in event:
-            body = event["contentBlockDelta"]
+    @staticmethod
+    def text(event: Mapping[str, Any]) -> str | None:
+        """The text of an event that is nothing else; None: ask ``feed``."""
+        body = event.get("contentBlockDelta")
+        return None if body is None else body["delta"].get("text") or None
+
+    def feed(self, event: Mapping[str, Any]) -> ChatMessageStreamDelta | None:
+        """The delta of an event; None if there is nothing to show."""
+        if (body := event.get("contentBlockDelta")) is not None:
             delta = body["delta"]
-            if delta.get("text"):
-                yield new_delta(content=delta["text"])
-            elif "toolUse" in delta:
+            if text := delta.get("text"):
+                return new_delta(content=text)
+            if "toolUse" in delta:
                 function = ChatMessageToolCallFunction(name="", arguments=delta["toolUse"].get("input") or "")
-                index = self._calls.setdefault(body.get("contentBlockIndex", 0), len(self._calls))
-                yield _call_delta(ChatMessageToolCallStreamDelta(index=index, function=function))
-            elif thought := delta.get("reasoningContent", {}).get("text"):
-                yield new_delta(reasoning=thought)
-        elif "contentBlockStart" in event:
-            body = event["contentBlockStart"]
+                return _call_delta(ChatMessageToolCallStreamDelta(index=self._call(body), function=function))
+            if thought := delta.get("reasoningContent", {}).get("text"):
+                self.reasoning.append(thought)
+                return new_delta(reasoning=thought)
+        elif (body := event.get("contentBlockStart")) is not None:
             if use := body.get("start", {}).get("toolUse"):
-                index = self._calls.setdefault(body.get("contentBlockIndex", 0), len(self._calls))
-                self._last_id = _ordered_id(use.get("toolUseId"), self._last_id)
+                self._last = ordered_id(use.get("toolUseId"), self._last)
                 function = ChatMessageToolCallFunction(name=use["name"], arguments="")
-                piece = ChatMessageToolCallStreamDelta(index, self._last_id, "function", function)
-                yield _call_delta(piece)
+                return _call_delta(ChatMessageToolCallStreamDelta(self._call(body), self._last, "function", function))
         elif "messageStop" in event:
-            self.ended = True
-            self.finish_reason = _FINISH_REASONS.get(event["messageStop"].get("stopReason", ""))
+            self._ended = True
+            self._reply.finish_reason = _FINISH_REASONS.get(event["messageStop"].get("stopReason", ""))
         elif "metadata" in event:
-            self.metadata = dict(event["metadata"])
-            self.token_usage = token_usage(self.metadata.get("usage"))
+            read_usage(event["metadata"].get("usage"), self._reply)
+        return None
+
+    def _call(self, body: Mapping[str, Any]) -> int:
+        return self._calls.setdefault(body.get("contentBlockIndex", 0), len(self._calls))
+
+    def finish(self, *, begun: bool = False) -> Reply:
+        """What came at the end.
+
+        Raises:
+            ModelConnectionError: It didn't come.
+        """
+        if not self._ended:
+            raise ModelConnectionError("Bedrock's stream ended before the reply was complete")
+        return self._reply
 
 
 def _call_delta(piece: ChatMessageToolCallStreamDelta) -> ChatMessageStreamDelta:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -36,24 +37,29 @@ class ApiCall:
     constraint: Constraint | None = None
     mode: Mode = "native"
     stop_inside_constraint: bool = False
+    unwrap: Callable[[str], str] | None = None
 
-    def is_valid(self, text: str) -> bool:
-        """Whether a text is what was asked for, by the engine, and by pydantic if that is a class.
+    def fault(self, text: str) -> str | None:
+        """What is wrong with a text, by the engine, and by pydantic if a class was asked for; None if it is right.
 
         Warns:
             UserWarning: The engine can't check the schema, so that it was only checked to be JSON.
         """
         if self.constraint is None:
-            return True
+            return None
         try:
-            return OutputCheck(self.constraint)(text) is None
+            return OutputCheck(self.constraint)(text)
         except (UnsupportedSchemaError, LimitExceeded) as error:
             warnings.warn(f"the answer was only checked to be JSON: {error}", stacklevel=5)
         try:
             self.constraint.shape.parse(text)
-        except ValueError:
-            return False
-        return True
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def is_valid(self, text: str) -> bool:
+        """Whether a text is what was asked for."""
+        return self.fault(text) is None
 
 
 @dataclass

@@ -44,6 +44,16 @@ class Profile:
     max_tokens: str = "max_tokens"
 
 
+_BEDROCK = "bedrock"
+# Models from before tools and vision.
+_WORDS: dict[str, Any] = {"tools": False, "tool_choice_required": False, "images": False}
+
+
+def _at(model: str) -> str:
+    """Bedrock's names, which may begin with the region of an inference profile."""
+    return rf"(?:(?:us|eu|apac|jp|au|ca|global|us-gov)\.)?(?:{model})"
+
+
 # (provider, model, values): both are regular expressions that match the whole name, in lower case. What isn't known to
 # work is left at the default: a stop sequence that isn't sent is still matched here, and a schema reaches a model that
 # can't be held to it as a tool or in words.
@@ -81,6 +91,37 @@ _ROWS: list[tuple[str, str, dict[str, Any]]] = [
     (".*", r".*claude-(?:opus-5-5|sonnet-5-5|fable-5-1).*", {"tool_choice_required": False}),
     # Ollama has a format parameter for schemas, and no tool_choice.
     ("ollama|ollama_chat", ".*", {"json_schema": True, "tool_choice_required": False}),
+    # Bedrock's Converse, from the user guide's table of what it supports for each model; structured outputs of Claude
+    # from its own page, of open-weight models from LiteLLM's table. Most can be offered tools, and not be made to call.
+    (_BEDROCK, ".*", {"tool_choice_required": False}),
+    (_BEDROCK, _at(r"anthropic\..*"), {"tool_choice_required": True}),
+    (_BEDROCK, _at(r"anthropic\.claude-(?:v2|instant).*"), _WORDS),
+    # outputConfig: only these of Claude's, whatever Anthropic's own API has.
+    (_BEDROCK, _at(r"anthropic\.claude-(?:sonnet|haiku|opus)-4-[56].*"), {"json_schema": True}),
+    # A forced tool choice is an error here too.
+    (
+        _BEDROCK,
+        _at(r"anthropic\.claude-(?:opus-5-5|sonnet-5-5|fable-5-1).*"),
+        {"json_schema": True, "tool_choice_required": False},
+    ),
+    (_BEDROCK, _at(r"amazon\.nova-.*"), {"tool_choice_required": True}),
+    (_BEDROCK, _at(r"amazon\.nova-micro.*"), {"images": False}),
+    (_BEDROCK, _at(r"amazon\.titan-text.*"), {**_WORDS, "system": False}),
+    # Llama's body has no stop sequences; tools came with 3.1.
+    (_BEDROCK, _at(r"meta\..*"), {"stop": False}),
+    (_BEDROCK, _at(r"meta\.llama(?:3-\d+b|2).*"), _WORDS),
+    (_BEDROCK, _at(r"mistral\.(?:mistral-7b|mixtral).*"), {**_WORDS, "system": False}),
+    (_BEDROCK, _at(r"mistral\.(?:mistral-large-24|pixtral).*"), {"tool_choice_required": True}),
+    (_BEDROCK, _at(r"mistral\.(?:mistral-large-3|ministral-3).*"), {"json_schema": True}),
+    (
+        _BEDROCK,
+        _at(r"(?:qwen\.qwen3-|deepseek\.v3|moonshot\.kimi-k2|minimax\.minimax-m2).*"),
+        {"json_schema": True, "images": False},
+    ),
+    (_BEDROCK, _at(r"qwen\.qwen3-vl.*"), {"images": True}),
+    (_BEDROCK, _at(r"(?:cohere\.command-r|ai21\.jamba).*"), {"images": False}),
+    # Older than its tools.
+    (_BEDROCK, _at(r"ai21\.jamba-instruct.*|deepseek\.r1.*"), _WORDS),
     # Its chat template raises for a system role.
     (".*", r"gemma-2-.*", {"system": False}),
 ]

@@ -111,11 +111,11 @@ class OpenAIModel(ChatModel):
             # That API has no stop parameter.
         return call
 
-    def _ask_again(self, call: ApiCall, reply: Reply) -> ApiCall:
+    def _ask_again(self, call: ApiCall, reply: Reply, fault: str) -> ApiCall:
         if self.api != "responses":
-            return super()._ask_again(call, reply)
+            return super()._ask_again(call, reply, fault)
         messages = {**call.payload, "messages": call.payload["input"]}
-        following = super()._ask_again(replace(call, payload=messages), reply)
+        following = super()._ask_again(replace(call, payload=messages), reply, fault)
         following.payload["input"] = following.payload.pop("messages")
         return following
 
