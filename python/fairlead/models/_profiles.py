@@ -78,9 +78,10 @@ _ROWS: list[tuple[str, str, dict[str, Any]]] = [
     # Groq holds some models to schemas and answers 400 for the others.
     ("groq", "gpt-oss-.*|kimi-k2.*|llama-4-.*|qwen3.*", {"json_schema": True}),
     ("gemini|vertex_ai", "gemini-.*", {"json_schema": True}),
-    ("mistral|xai|deepinfra|hosted_vllm", ".*", {"json_schema": True}),
-    ("mistral", "codestral-mamba.*", {"json_schema": False}),
-    ("hosted_vllm", ".*", {"grammar": "vllm"}),
+    # Mistral's release note of January 2025: all models. Grok's began in December 2024.
+    ("mistral|xai", ".*", {"json_schema": True}),
+    ("xai", "grok-2|grok-2-vision", {"json_schema": False}),
+    ("hosted_vllm", ".*", {"json_schema": True, "grammar": "vllm"}),
     # Claude: output_config.format from Opus 4.1 and Sonnet 4.5 on. On Vertex an organization's policy has it off.
     (
         "anthropic",

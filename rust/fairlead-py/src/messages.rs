@@ -519,7 +519,8 @@ fn role_name<'py>(role: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     }
     let py = role.py();
     let role = if role.is_instance(ENUM.import(py, "enum", "Enum")?)? {
-        role.getattr(intern!(py, "value"))?
+        // The documented attribute behind `value`, which is a property and takes longer.
+        role.getattr(intern!(py, "_value_"))?
     } else {
         role.clone()
     };
