@@ -28,7 +28,12 @@ __all__ = [
 @final
 class Vocabulary:
     def __new__(
-        cls, tokens: Sequence[bytes | None], *, stop_token_ids: Sequence[int], vocab_size: int | None = None
+        cls,
+        tokens: Sequence[bytes | None],
+        *,
+        stop_token_ids: Sequence[int],
+        vocab_size: int | None = None,
+        special_tokens: Sequence[tuple[int, str]] | None = None,
     ) -> Vocabulary: ...
     @property
     def vocab_size(self) -> int: ...

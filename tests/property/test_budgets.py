@@ -10,7 +10,7 @@ import pytest
 from fairlead import allocate_token_bitmask
 from fairlead._core import CompiledGrammar, Grammar, GrammarMatcher
 from fairlead.errors import FairleadError, LimitExceeded
-from hypothesis import assume, event, given
+from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from tests.property import engine_world as world
@@ -83,6 +83,8 @@ def compiled(schema: Any) -> CompiledGrammar:
         raise
 
 
+# Most schemas that are drawn at random have no value or are out of what is promised.
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(schemas(), st.integers(0, 2**32), st.integers(0, 12))
 def test_texts_are_complete_in_time(schema: Any, seed: int, spare: int) -> None:
     assume(not mentions(schema, UNBOUNDED_BY_A_BUDGET))

@@ -55,7 +55,7 @@ def test_texts(grammar: str, texts: dict[str, bool]) -> None:
         ("start: X\n%import common.NOPE", (2, 16), "NOPE"),
         ("start: X\nX: X", (2, 1), "calls itself"),
         ("start: /a(?=b)/", (1, 8), "look-around"),
-        ("start: <|end|>", (1, 8), "special-token"),
+        ("start: <|end|>", (1, 8), "no token"),
         ('other: "a"', None, "start"),
         ('start: "a"\nstart: "b"', (2, 1), "twice"),
         ('start: ("a"', (1, 8), "not closed"),

@@ -35,7 +35,8 @@ class TokenizerInfo:
         vocab_size: Width of the model's logits; default ``len(encoded_vocab)``. If larger, the ids between are
             padding. If smaller, the ids above are cut off, since the model cannot produce them.
         stop_token_ids: Ids that end the text. They have no bytes.
-        special_token_ids: Further ids without text, whatever ``encoded_vocab`` says of them.
+        special_token_ids: Further ids without text, whatever ``encoded_vocab`` says of them. Grammars may ask for them
+            by id, and by the name that ``encoded_vocab`` gives them.
 
     Raises:
         TokenizerError: An id lies outside the vocabulary, or an entry is neither bytes, text nor None.
@@ -45,6 +46,7 @@ class TokenizerInfo:
         "__weakref__",
         "_decoded",
         "_lock",
+        "_names",
         "_special",
         "_stop",
         "_strips",
@@ -69,8 +71,10 @@ class TokenizerInfo:
         stop = _ids(stop_token_ids, size, "stop token")
         special = {i for i in _ids(special_token_ids, max(size, known), "special token") if i < size}
         special.update(stop)
+        names = {i: (tokens[i] or b"").decode(errors="replace") for i in special}
         for i in special:
             tokens[i] = None
+        self._names = names
         self._decoded = tokens
         self._stop = tuple(stop)
         self._special = tuple(sorted(special))
@@ -218,6 +222,11 @@ class TokenizerInfo:
         return list(self._special)
 
     @property
+    def special_tokens(self) -> dict[str, int]:
+        """Names of special tokens, as grammars may ask for them (``<|name|>`` in Lark), and their ids."""
+        return {name: i for i, name in self._names.items() if name}
+
+    @property
     def decoded_vocab(self) -> list[bytes | None]:
         """What each id writes, None where it writes nothing. The list is kept and shared: don't change it."""
         return self._decoded
@@ -241,7 +250,10 @@ class TokenizerInfo:
                     from fairlead._core import Vocabulary
 
                     self._vocabulary = Vocabulary(
-                        self._decoded, stop_token_ids=list(self._stop), vocab_size=len(self._decoded)
+                        self._decoded,
+                        stop_token_ids=list(self._stop),
+                        vocab_size=len(self._decoded),
+                        special_tokens=sorted(self._names.items()),
                     )
         return self._vocabulary
 
@@ -268,7 +280,7 @@ class TokenizerInfo:
         return f"TokenizerInfo(vocab_size={self.vocab_size}, stop_token_ids={self.stop_token_ids})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self._decoded, self._stop, self._special, self._strips))
+        return (_rebuild, (type(self), self._decoded, self._stop, self._special, self._strips, self._names))
 
 
 def _rebuild(
@@ -277,9 +289,11 @@ def _rebuild(
     stop: tuple[int, ...],
     special: tuple[int, ...],
     strips: tuple[bool, bool],
+    names: dict[int, str],
 ) -> TokenizerInfo:
     info = cls(tokens, stop_token_ids=stop, special_token_ids=special)
     info._strips = strips
+    info._names = names
     return info
 
 

@@ -224,7 +224,10 @@ def from_mistral(tokenizer: Any) -> Source:
         return _from_sentencepiece(model)
     size, special = tokenizer.n_words, sorted(tokenizer.special_ids)
     without_text = frozenset(special)
-    tokens = [None if i in without_text else tokenizer.id_to_byte_piece(i) for i in range(size)]
+    # The names of special tokens: they write nothing.
+    tokens = [
+        tokenizer.id_to_piece(i).encode() if i in without_text else tokenizer.id_to_byte_piece(i) for i in range(size)
+    ]
     return Source(tokens, _as_ids(tokenizer.eos_id), special)
 
 
@@ -233,7 +236,7 @@ def _from_sentencepiece(model: Any) -> Source:
     special: list[int] = []
     for i in range(model.GetPieceSize()):
         if model.IsControl(i) or model.IsUnknown(i) or model.IsUnused(i):
-            tokens.append(None)
+            tokens.append(model.IdToPiece(i).encode())
             special.append(i)
         elif model.IsByte(i):
             tokens.append(bytes((int(model.IdToPiece(i)[3:5], 16),)))

@@ -120,8 +120,7 @@ impl Grammar {
 
     /// The rule ``root`` of a grammar in EBNF, as XGrammar and llama.cpp (GBNF) write it.
     ///
-    /// Left recursion isn't supported yet: such a grammar is a GrammarError when it is compiled, like a malformed one,
-    /// with ``.line`` and ``.column``.
+    /// A malformed one is a GrammarError when it is compiled, with ``.line`` and ``.column``.
     #[staticmethod]
     fn ebnf(grammar: String) -> Self {
         Self { core: CoreGrammar::Ebnf(grammar) }
@@ -129,9 +128,10 @@ impl Grammar {
 
     /// A grammar in Lark's notation; its rule ``start``.
     ///
-    /// Rules, terminals, texts, patterns with flags, ranges, templates, ``%ignore``, ``%import common.X`` and
-    /// ``%json {...}``. There is no lexer: a terminal may end wherever the text then goes on. A mistake in it is a
-    /// GrammarError when it is compiled, with ``.line`` and ``.column``.
+    /// Rules, terminals, texts, patterns with flags, ranges, templates, ``%ignore``, ``%import common.X``,
+    /// ``%json {...}``, and special tokens of the tokenizer: ``<|name|>``, or ``<[5,7-9]>`` by their ids. There is no
+    /// lexer: a terminal may end wherever the text then goes on. A mistake in it is a GrammarError when it is compiled,
+    /// with ``.line`` and ``.column``.
     #[staticmethod]
     fn lark(grammar: String) -> Self {
         Self { core: CoreGrammar::Lark(grammar) }
@@ -141,7 +141,8 @@ impl Grammar {
     ///
     /// Args:
     ///     tag: ``{"type": "structural_tag", "format": {...}}``, or the older form with ``structures`` and
-    ///         ``triggers``; a mapping, a text or a pydantic object.
+    ///         ``triggers``; a mapping, a text or a pydantic object. Formats of type ``token``,
+    ///         ``token_triggered_tags`` and ``token_dispatch`` name special tokens or give their ids.
     ///
     /// Raises:
     ///     TypeError: The tag is of another type. Mistakes in it are GrammarErrors when it is compiled.

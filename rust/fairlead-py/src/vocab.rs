@@ -16,9 +16,10 @@ use crate::errors::OrRaise;
 ///     tokens: The bytes of each token by id; None for special tokens, unused ids and holes.
 ///     stop_token_ids: The ids that end a text.
 ///     vocab_size: The number of ids, padding included; default ``len(tokens)``.
+///     special_tokens: Ids without text that grammars may name, with their names; a name may be empty.
 ///
 /// Raises:
-///     TokenizerError: A stop id is outside the vocabulary, or the vocabulary is too large.
+///     TokenizerError: A stop id or a special token is outside the vocabulary, or the vocabulary is too large.
 #[pyclass(frozen, module = "fairlead._core")]
 pub(crate) struct Vocabulary {
     pub(crate) core: Arc<CoreVocabulary>,
@@ -27,16 +28,18 @@ pub(crate) struct Vocabulary {
 #[pymethods]
 impl Vocabulary {
     #[new]
-    #[pyo3(signature = (tokens, *, stop_token_ids, vocab_size=None))]
+    #[pyo3(signature = (tokens, *, stop_token_ids, vocab_size=None, special_tokens=None))]
     fn new(
         py: Python<'_>,
         tokens: Vec<Option<Bound<'_, PyBytes>>>,
         stop_token_ids: Vec<u32>,
         vocab_size: Option<usize>,
+        special_tokens: Option<Vec<(u32, String)>>,
     ) -> PyResult<Self> {
         let tokens: Vec<Option<Box<[u8]>>> = tokens.into_iter().map(|t| t.map(|b| b.as_bytes().into())).collect();
+        let special = special_tokens.unwrap_or_default().into_iter().map(|(id, name)| (id, name.into()));
         let size = vocab_size.unwrap_or(tokens.len());
-        let core = py.detach(|| CoreVocabulary::new(tokens, stop_token_ids, size)).or_raise(py)?;
+        let core = py.detach(|| CoreVocabulary::with_special(tokens, stop_token_ids, size, special)).or_raise(py)?;
         Ok(Self { core: Arc::new(core) })
     }
 

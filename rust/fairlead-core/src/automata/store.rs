@@ -20,7 +20,7 @@ use super::members::MembersSpec;
 use super::number::NumberSpec;
 use super::text::{Spelling, TextState};
 use crate::memo::Memo;
-use crate::vocab::KINDS;
+use crate::vocab::{KINDS, Vocabulary};
 
 const SHARDS: usize = 16;
 
@@ -88,6 +88,8 @@ pub struct Store {
     pub(crate) horizon: u32,
     /// The characters that the vocabulary can write, if not all: a text with others is in no language here.
     alphabet: Option<Vec<(char, char)>>,
+    /// The vocabulary, for grammars that name its tokens.
+    pub(crate) vocab: Option<Arc<Vocabulary>>,
     pub(crate) any: ExprId,
     pub(crate) all: ExprId,
     pub(crate) scalar: ExprId,
@@ -108,6 +110,13 @@ impl Store {
     /// An empty store for a vocabulary whose longest token has `horizon` bytes.
     pub fn new(horizon: u32) -> Self {
         Self::over(horizon, None)
+    }
+
+    /// A store for the tokens of a vocabulary.
+    pub(crate) fn of(vocab: &Arc<Vocabulary>) -> Self {
+        let mut store = Self::over(vocab.longest() as u32, vocab.alphabet.clone());
+        store.vocab = Some(Arc::clone(vocab));
+        store
     }
 
     /// The same for a vocabulary that can write the characters of some sorted ranges only.
@@ -132,6 +141,7 @@ impl Store {
             bytes: AtomicUsize::new(0),
             horizon: horizon.max(4),
             alphabet,
+            vocab: None,
             any: EMPTY,
             all: EMPTY,
             scalar: EMPTY,
@@ -400,7 +410,9 @@ impl Store {
     }
 
     fn writes_text(&self, text: &[u8]) -> bool {
-        self.alphabet.is_none() || std::str::from_utf8(text).is_ok_and(|text| text.chars().all(|c| self.writes(c)))
+        self.alphabet.is_none()
+            || Vocabulary::is_special(text)
+            || std::str::from_utf8(text).is_ok_and(|text| text.chars().all(|c| self.writes(c)))
     }
 
     /// One byte of a set; ASCII ones only if the vocabulary can write them.

@@ -1,13 +1,14 @@
 //! Lark's notation, as users of Lark itself, llguidance and `XGrammar` write it.
 //!
 //! Rules and terminals, texts with `i`, patterns with flags, ranges, groups, `[ ]`, `? * + ~n ~n..m {m,n}`, templates,
-//! `%ignore`, `%import common.X` and `%json {...}`. Aliases, priorities and the marks `?` and `!` only shape trees and are
+//! `%ignore`, `%import common.X`, `%json {...}` and special tokens `<|name|>`. Aliases, priorities and the marks `?` and `!` only shape trees and are
 //! read over. There is no lexer: where a terminal ends is as open as where a rule does.
 
 use hashbrown::HashMap;
 use indexmap::IndexMap;
 
 use super::common_terminals::common_terminal;
+use super::tokens::{self, Token};
 use super::{Item, Rule};
 use crate::automata::{EPS, ExprId, Store, UNBOUNDED};
 use crate::error::Error;
@@ -331,7 +332,7 @@ impl Parser<'_> {
                 self.at += read;
                 Ok(Term::Fixed(Item::Expr(self.store.call_of(e))))
             }
-            Some('<') => Err(self.fail(start, "special-token terminals are not supported yet")),
+            Some('<') => self.token(start),
             Some('%') => Err(self.fail(start, "%regex is not supported")),
             _ => match self.name() {
                 Some(name) => {
@@ -355,6 +356,39 @@ impl Parser<'_> {
                 None => Err(self.fail(start, "a text, a pattern, a group or a name is expected here")),
             },
         }
+    }
+
+    /// `<name>` for the special token of that name, brackets included; `<[ids]>` for any of some tokens.
+    fn token(&mut self, start: usize) -> Result<Term, Error> {
+        let Some(len) = self.rest().find('>').filter(|&len| !self.rest()[..len].contains(char::is_whitespace)) else {
+            return Err(self.fail(start, "a token is written <name>, <[id]> or <[id,id-id]>"));
+        };
+        let written = self.rest()[..=len].to_owned();
+        let mut options = Vec::new();
+        let mut add = |parser: &Self, token| {
+            let bytes = tokens::spelling(parser.store, token).map_err(|message| parser.fail(start, &message))?;
+            options.push(Term::Fixed(Item::Text(bytes.into())));
+            Ok::<_, Error>(())
+        };
+        match written.strip_prefix("<[").and_then(|inside| inside.strip_suffix("]>")) {
+            None => add(self, Token::Name(&written))?,
+            Some(ids) => {
+                for range in ids.split(',') {
+                    let (lo, hi) = range.split_once('-').unwrap_or((range, range));
+                    let (Ok(lo), Ok(hi)) = (lo.parse::<u32>(), hi.parse::<u32>()) else {
+                        return Err(self.fail(start, "ids of tokens are numbers or ranges, as in <[1,5-7]>"));
+                    };
+                    if lo > hi || hi - lo >= self.limits.max_repetition {
+                        return Err(self.fail(start, "a range of ids ends before it begins, or is too long"));
+                    }
+                    for id in lo..=hi {
+                        add(self, Token::Id(id))?;
+                    }
+                }
+            }
+        }
+        self.at += len + 1;
+        Ok(if options.len() == 1 { options.remove(0) } else { Term::Choice(options) })
     }
 
     fn suffixed(&mut self, mut item: Term) -> Result<Term, Error> {

@@ -6,6 +6,7 @@ mod lark;
 mod lower;
 mod recursion;
 mod structural;
+mod tokens;
 
 use crate::automata::{ExprId, Store};
 use crate::error::Error;

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::tokens::{self, Token};
 use crate::automata::{EMPTY, EPS, ExprId, Store, UNBOUNDED};
 use crate::error::Error;
 use crate::json_schema::{self, JsonOptions};
@@ -112,12 +113,19 @@ impl<'a> Object<'a> {
     }
 }
 
+/// What free text waits for, and what follows it.
+type Branch = (Box<[u8]>, ExprId);
+
+fn bytes(texts: &[&str]) -> Vec<Box<[u8]>> {
+    texts.iter().map(|text| text.as_bytes().into()).collect()
+}
+
 /// Texts, each with what follows it.
 type Entries = Vec<(Box<[u8]>, ExprId)>;
 
 /// A tag: its begin, and what follows it.
-struct Tag<'a> {
-    begin: &'a str,
+struct Tag {
+    begin: Box<[u8]>,
     rest: ExprId,
     pointer: String,
 }
@@ -141,9 +149,10 @@ pub(super) fn lower(store: &Store, text: &str, limits: &Limits) -> Result<ExprId
             let (schema, at) = tag.get("schema")?;
             let content = reader.schema(schema, &at, false)?;
             let rest = store.concat(content, store.literal(tag.text("end")?.as_bytes()));
-            tags.push(Tag { begin: tag.text("begin")?, rest, pointer: format!("{pointer}/begin") });
+            let begin = tag.text("begin")?.as_bytes().into();
+            tags.push(Tag { begin, rest, pointer: format!("{pointer}/begin") });
         }
-        let triggers = root.texts("triggers", false)?;
+        let triggers = bytes(&root.texts("triggers", false)?);
         return reader.triggered(&triggers, &tags, &[], &root, (false, false));
     }
     root.only(&["format"])?;
@@ -233,19 +242,37 @@ impl<'a> Reader<'a> {
             }
             "tag" => {
                 let tag = self.tag(value, pointer)?;
-                Ok(store.literal_then(tag.begin.as_bytes(), tag.rest))
+                Ok(store.literal_then(&tag.begin, tag.rest))
+            }
+            "token" => {
+                format.only(&["token"])?;
+                let (token, at) = format.get("token")?;
+                Ok(store.literal(&self.token(token, &at)?))
+            }
+            "token_triggered_tags" => {
+                format.only(&["trigger_tokens", "tags", "exclude_tokens", "at_least_one", "stop_after_first"])?;
+                let tags = self.tags(&format)?;
+                let ends = (format.flag("at_least_one", false)?, format.flag("stop_after_first", false)?);
+                let triggers = self.token_list(&format, "trigger_tokens", false)?;
+                self.triggered(&triggers, &tags, &self.token_list(&format, "exclude_tokens", true)?, &format, ends)
+            }
+            "token_dispatch" => {
+                format.only(&["rules", "loop", "exclude_tokens"])?;
+                let branches = self.rules(&format, |rule, pointer| self.token(rule, pointer))?;
+                let excludes = self.token_list(&format, "exclude_tokens", true)?;
+                Ok(self.dispatch(&branches, &excludes, format.flag("loop", true)?))
             }
             "triggered_tags" => {
                 format.only(&["triggers", "tags", "at_least_one", "stop_after_first", "excludes"])?;
                 let tags = self.tags(&format)?;
                 let ends = (format.flag("at_least_one", false)?, format.flag("stop_after_first", false)?);
-                let triggers = format.texts("triggers", false)?;
-                self.triggered(&triggers, &tags, &format.texts("excludes", true)?, &format, ends)
+                let triggers = bytes(&format.texts("triggers", false)?);
+                self.triggered(&triggers, &tags, &bytes(&format.texts("excludes", true)?), &format, ends)
             }
             "tags_with_separator" => {
                 format.only(&["tags", "separator", "at_least_one", "stop_after_first"])?;
                 let tags = self.tags(&format)?;
-                let any = store.union(tags.iter().map(|tag| store.literal_then(tag.begin.as_bytes(), tag.rest)));
+                let any = store.union(tags.iter().map(|tag| store.literal_then(&tag.begin, tag.rest)));
                 let separator = store.literal(format.text("separator")?.as_bytes());
                 let any = store.call_of(any);
                 let more = store.repeat(store.concat(separator, any), 0, UNBOUNDED);
@@ -254,32 +281,59 @@ impl<'a> Reader<'a> {
             }
             "dispatch" => {
                 format.only(&["rules", "loop", "excludes"])?;
-                let mut branches = Vec::new();
-                for (rule, pointer) in format.list("rules")? {
-                    let Some([Value::String(pattern), content]) = rule.as_array().map(Vec::as_slice) else {
-                        return fail(&pointer, "a rule is a pattern and a format");
-                    };
-                    if pattern.is_empty() {
-                        return fail(&format!("{pointer}/0"), "a pattern must not be empty");
-                    }
-                    branches.push((&**pattern, self.format(content, &format!("{pointer}/1"))?));
-                }
-                Ok(self.dispatch(&branches, &format.texts("excludes", true)?, format.flag("loop", true)?))
+                let branches = self.rules(&format, |rule, pointer| match rule.as_str() {
+                    Some(text) if !text.is_empty() => Ok(text.as_bytes().into()),
+                    _ => fail(pointer, "a text that is not empty is expected here"),
+                })?;
+                Ok(self.dispatch(&branches, &bytes(&format.texts("excludes", true)?), format.flag("loop", true)?))
             }
-            kind @ ("token" | "exclude_token" | "any_tokens" | "token_triggered_tags" | "token_dispatch") => {
-                fail(&format.at("type"), format!("{kind:?}: formats of token ids are not supported"))
+            kind @ ("exclude_token" | "any_tokens") => {
+                fail(&format.at("type"), format!("{kind:?}: tokens other than some are not supported"))
             }
             kind => fail(&format.at("type"), format!("{kind:?} is no type of format")),
         }
     }
 
-    fn excludes_of_text(format: &Object<'a>) -> Result<Vec<&'a str>, Error> {
+    fn excludes_of_text(format: &Object<'a>) -> Result<Vec<Box<[u8]>>, Error> {
         format.only(&["excludes", "max_tokens", "max_chars"])?;
         format.unsupported(&["max_tokens", "max_chars"])?;
-        format.texts("excludes", true)
+        Ok(bytes(&format.texts("excludes", true)?))
     }
 
-    fn tags(&self, format: &Object<'a>) -> Result<Vec<Tag<'a>>, Error> {
+    /// A token, given by its name or its id.
+    fn token(&self, value: &Value, pointer: &str) -> Result<Box<[u8]>, Error> {
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let Some(token) = value.as_str().map(Token::Name).or(id.map(Token::Id)) else {
+            return fail(pointer, "the name or the id of a token is expected here");
+        };
+        tokens::spelling(self.store, token).map_err(|message| Error::grammar(message).at_pointer(pointer))
+    }
+
+    fn token_list(&self, format: &Object<'a>, name: &str, may_lack: bool) -> Result<Vec<Box<[u8]>>, Error> {
+        if may_lack && matches!(format.map.get(name), None | Some(Value::Null)) {
+            return Ok(Vec::new());
+        }
+        format.list(name)?.into_iter().map(|(value, pointer)| self.token(value, &pointer)).collect()
+    }
+
+    /// The rules of a dispatch: what each waits for, and the format behind it.
+    fn rules(
+        &self,
+        format: &Object<'a>,
+        trigger: impl Fn(&'a Value, &str) -> Result<Box<[u8]>, Error>,
+    ) -> Result<Vec<Branch>, Error> {
+        let mut branches = Vec::new();
+        for (rule, pointer) in format.list("rules")? {
+            let Some([wanted, content]) = rule.as_array().map(Vec::as_slice) else {
+                return fail(&pointer, "a rule is what it waits for and a format");
+            };
+            let wanted = trigger(wanted, &format!("{pointer}/0"))?;
+            branches.push((wanted, self.format(content, &format!("{pointer}/1"))?));
+        }
+        Ok(branches)
+    }
+
+    fn tags(&self, format: &Object<'a>) -> Result<Vec<Tag>, Error> {
         let tags = format.list("tags")?;
         if tags.is_empty() {
             return fail(&format.at("tags"), "there must be at least one tag");
@@ -287,74 +341,83 @@ impl<'a> Reader<'a> {
         tags.into_iter().map(|(value, pointer)| self.tag(value, &pointer)).collect()
     }
 
-    fn tag(&self, value: &'a Value, pointer: &str) -> Result<Tag<'a>, Error> {
+    /// A begin or an end: a text, or a format of type token.
+    fn edge(&self, value: &Value, pointer: &str) -> Result<Box<[u8]>, Error> {
+        match value {
+            Value::String(text) => Ok(text.as_bytes().into()),
+            Value::Object(_) => {
+                let format = Object::of(value, pointer)?;
+                format.only(&["token"])?;
+                if format.map.get("type").is_some_and(|kind| kind != "token") {
+                    return fail(&format.at("type"), "a text or a token is expected here");
+                }
+                let (token, at) = format.get("token")?;
+                self.token(token, &at)
+            }
+            _ => fail(pointer, "a text or a token is expected here"),
+        }
+    }
+
+    fn tag(&self, value: &'a Value, pointer: &str) -> Result<Tag, Error> {
         let tag = Object::of(value, pointer)?;
         tag.only(&["begin", "content", "end"])?;
         if tag.map.get("type").is_some_and(|kind| kind != "tag") {
             return fail(&tag.at("type"), "a tag is expected here");
         }
-        for name in ["begin", "end"] {
-            if tag.map.get(name).is_some_and(Value::is_object) {
-                return fail(&tag.at(name), "formats of token ids are not supported");
+        let ends: Vec<Box<[u8]>> = match tag.get("end")? {
+            (Value::Array(ends), pointer) if !ends.is_empty() => {
+                let each = ends.iter().enumerate().map(|(i, end)| self.edge(end, &format!("{pointer}/{i}")));
+                each.collect::<Result<_, _>>()?
             }
-        }
-        let ends: Vec<&str> = match tag.get("end")? {
-            (Value::String(text), _) => vec![text],
-            (Value::Array(ends), pointer) => {
-                let texts: Option<Vec<&str>> = ends.iter().map(Value::as_str).collect();
-                match texts {
-                    Some(texts) if !texts.is_empty() => texts,
-                    _ => return fail(&pointer, "a text or a list of texts is expected here"),
-                }
-            }
-            (_, pointer) => return fail(&pointer, "a text or a list of texts is expected here"),
+            (end, pointer) => vec![self.edge(end, &pointer)?],
         };
+        let (begin, at) = tag.get("begin")?;
+        let begin = self.edge(begin, &at)?;
         let (value, at) = tag.get("content")?;
         let store = self.store;
         let content = Object::of(value, &at)?;
         let free = content.map.get("type").is_some_and(|kind| kind == "any_text") && ends.iter().all(|e| !e.is_empty());
         let rest = if free {
             // Free text ends where an end of the tag is first complete.
-            let branches: Vec<_> = ends.iter().map(|&end| (end, EPS)).collect();
+            let branches: Vec<Branch> = ends.iter().map(|end| (end.clone(), EPS)).collect();
             self.until(&branches, &Self::excludes_of_text(&content)?)
         } else {
-            let end = store.union(ends.iter().map(|end| store.literal(end.as_bytes())));
+            let end = store.union(ends.iter().map(|end| store.literal(end)));
             store.concat(self.format(value, &at)?, end)
         };
-        Ok(Tag { begin: tag.text("begin")?, rest, pointer: tag.at("begin") })
+        Ok(Tag { begin, rest, pointer: tag.at("begin") })
     }
 
     /// Text without any of these in it.
-    fn free(&self, excluded: &[&str]) -> ExprId {
+    fn free(&self, excluded: &[Box<[u8]>]) -> ExprId {
         let store = self.store;
         if excluded.is_empty() {
             return store.any_text();
         }
-        let found = store.union(excluded.iter().map(|text| store.literal(text.as_bytes())));
+        let found = store.union(excluded.iter().map(|text| store.literal(text)));
         let found = store.sequence(&[store.all, found, store.all]);
         store.inter([store.any_text(), store.not(found)])
     }
 
     /// Free text up to the first time that a text of the branches is complete, and what then follows.
-    fn until(&self, branches: &[(&str, ExprId)], excludes: &[&str]) -> ExprId {
+    fn until(&self, branches: &[Branch], excludes: &[Box<[u8]>]) -> ExprId {
         let store = self.store;
-        let literal = |text: &str| store.literal(text.as_bytes());
-        let earlier = store.union(branches.iter().map(|(text, _)| literal(text)));
+        let earlier = store.union(branches.iter().map(|(text, _)| store.literal(text)));
         let some = store.concat(store.char_class(&[('\0', char::MAX)]), store.any_text());
         let earlier = store.sequence(&[store.all, earlier, some]);
-        let excluded = store.union(excludes.iter().map(|text| literal(text)));
+        let excluded = store.union(excludes.iter().map(|text| store.literal(text)));
         let excluded = store.sequence(&[store.all, excluded, store.all]);
         let wrong = store.not(store.union([earlier, excluded]));
-        store.union(branches.iter().map(|&(text, rest)| {
-            let text = store.concat(store.any_text(), literal(text));
-            store.concat(store.inter([text, wrong]), rest)
+        store.union(branches.iter().map(|(text, rest)| {
+            let text = store.concat(store.any_text(), store.literal(text));
+            store.concat(store.inter([text, wrong]), *rest)
         }))
     }
 
     /// Free text, broken by what the branches' texts begin; once, or as often as one likes.
-    fn dispatch(&self, branches: &[(&str, ExprId)], excludes: &[&str], again: bool) -> ExprId {
+    fn dispatch(&self, branches: &[Branch], excludes: &[Box<[u8]>], again: bool) -> ExprId {
         let store = self.store;
-        let mut all: Vec<&str> = branches.iter().map(|&(text, _)| text).collect();
+        let mut all: Vec<Box<[u8]>> = branches.iter().map(|(text, _)| text.clone()).collect();
         all.extend_from_slice(excludes);
         let rounds = self.until(branches, excludes);
         if again {
@@ -366,27 +429,28 @@ impl<'a> Reader<'a> {
 
     fn triggered(
         &self,
-        triggers: &[&'a str],
-        tags: &[Tag<'a>],
-        excludes: &[&str],
+        triggers: &[Box<[u8]>],
+        tags: &[Tag],
+        excludes: &[Box<[u8]>],
         place: &Object<'_>,
         (at_least_one, stop_after_first): (bool, bool),
     ) -> Result<ExprId, Error> {
         let store = self.store;
         if triggers.is_empty() {
-            return fail(&place.at("triggers"), "there must be at least one trigger");
+            let name = if place.map.contains_key("triggers") { "triggers" } else { "trigger_tokens" };
+            return fail(&place.at(name), "there must be at least one trigger");
         }
-        let mut branches: Vec<(&str, Entries)> = triggers.iter().map(|&t| (t, Vec::new())).collect();
+        let mut branches: Vec<(&Box<[u8]>, Entries)> = triggers.iter().map(|t| (t, Vec::new())).collect();
         for tag in tags {
             let mut matching = branches.iter_mut().filter(|(trigger, _)| tag.begin.starts_with(trigger));
             let (Some((trigger, entries)), None) = (matching.next(), matching.next()) else {
                 return fail(&tag.pointer, "exactly one trigger must be how this begins");
             };
-            entries.push((tag.begin.as_bytes()[trigger.len()..].into(), tag.rest));
+            entries.push((tag.begin[trigger.len()..].into(), tag.rest));
         }
-        let branches: Vec<(&str, ExprId)> =
-            branches.into_iter().map(|(trigger, entries)| (trigger, store.switch(entries))).collect();
-        let first = || store.union(tags.iter().map(|tag| store.literal_then(tag.begin.as_bytes(), tag.rest)));
+        let branches: Vec<Branch> =
+            branches.into_iter().map(|(trigger, entries)| (trigger.clone(), store.switch(entries))).collect();
+        let first = || store.union(tags.iter().map(|tag| store.literal_then(&tag.begin, tag.rest)));
         Ok(match (at_least_one, stop_after_first) {
             (true, true) => first(),
             (true, false) => store.concat(first(), self.dispatch(&branches, excludes, true)),

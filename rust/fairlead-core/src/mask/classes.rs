@@ -296,7 +296,8 @@ impl<'a> Chain<'a> {
                 return None;
             }
             for edge in self.store.row(state).edges.iter().filter(|e| self.store.alive(e.to)) {
-                if edge.hi >= 0x80 && !self.class.beyond {
+                // What is beyond the class is no way out, and a special token is in no class.
+                if (edge.hi >= 0x80 && !self.class.beyond) || Vocabulary::is_special(&[edge.hi]) {
                     return None;
                 }
                 leaving |= if edge.lo < 0x80 { span(edge.lo, edge.hi.min(0x7F)) } else { 0 };

@@ -129,7 +129,7 @@ pub(crate) type Parts = SmallVec<[Part; 6]>;
 impl Space {
     pub(crate) fn new(vocab: Arc<Vocabulary>, text: Arc<OnceLock<TextMasks>>, uncached: bool) -> Self {
         Self {
-            store: Store::over(vocab.longest() as u32, vocab.alphabet.clone()),
+            store: Store::of(&vocab),
             text,
             entries: boxcar::Vec::new(),
             after: papaya::HashMap::with_hasher(foldhash::quality::FixedState::default()),

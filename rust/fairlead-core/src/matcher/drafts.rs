@@ -70,7 +70,7 @@ impl GrammarMatcher {
             self.terminated |= fine;
             return fine;
         }
-        let fine = vocab.bytes(id).is_some_and(|bytes| !bytes.is_empty() && self.advance(bytes));
+        let fine = vocab.spelling(id).is_some_and(|bytes| !bytes.is_empty() && self.advance(bytes));
         if fine {
             self.spent.add(vocab.bytes(id).unwrap_or_default());
             self.end_by_itself();

@@ -13,6 +13,7 @@ use smallvec::smallvec;
 use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, Top, Tops};
 use crate::compile::CompiledGrammar;
 use crate::mask::{Part, Parts, Space, decoded, opening_quote};
+use crate::vocab::Vocabulary;
 
 use budget::{Plan, Spent};
 
@@ -291,7 +292,7 @@ impl GrammarMatcher {
         }
         let vocab = Arc::clone(&self.space.vocab);
         let before = self.text.len();
-        let fine = vocab.bytes(id).is_some_and(|bytes| !bytes.is_empty() && self.accept_bytes(bytes));
+        let fine = vocab.spelling(id).is_some_and(|bytes| !bytes.is_empty() && self.take(bytes));
         if fine && self.has_budget() {
             self.plan.follow(before, id, self.text.len());
         }
@@ -300,6 +301,11 @@ impl GrammarMatcher {
 
     /// Accepts a text that need not be a token, as one step of the history.
     pub fn accept_bytes(&mut self, bytes: &[u8]) -> bool {
+        // Special tokens aren't text: nobody writes one by the bytes that stand for it.
+        !bytes.iter().any(|&b| Vocabulary::is_special(&[b])) && self.take(bytes)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> bool {
         if self.terminated {
             return false;
         }
@@ -308,7 +314,7 @@ impl GrammarMatcher {
             self.restore(before);
             return false;
         }
-        self.spent.add(bytes);
+        self.spent.add(if Vocabulary::is_special(bytes) { &[] } else { bytes });
         self.remember(before);
         self.end_by_itself();
         true
@@ -395,7 +401,7 @@ impl GrammarMatcher {
         if self.terminated {
             return false;
         }
-        let Some(bytes) = vocab.bytes(id).filter(|b| !b.is_empty()) else { return false };
+        let Some(bytes) = vocab.spelling(id).filter(|b| !b.is_empty()) else { return false };
         let before = self.checkpoint();
         let fine = self.advance(bytes);
         self.restore(before);
@@ -415,9 +421,14 @@ impl GrammarMatcher {
         if self.terminated {
             return "refused: the text is terminated".to_owned();
         }
-        let Some(bytes) = vocab.bytes(id).filter(|b| !b.is_empty()) else {
+        let Some(bytes) = vocab.spelling(id).filter(|b| !b.is_empty()) else {
             return "refused: a special token or an unused id is never part of a text".to_owned();
         };
+        if Vocabulary::is_special(bytes) {
+            let asked = "allowed: the grammar asks for this special token";
+            let never = "refused: a special token is never part of a text, and the grammar doesn't ask for it here";
+            return if self.allows(id) { asked } else { never }.to_owned();
+        }
         let token = bytes.escape_ascii();
         let good = self.longest_prefix(bytes);
         if good == bytes.len() {
@@ -474,7 +485,8 @@ impl GrammarMatcher {
             });
             let (Some(only), None) = (options.next(), options.next()) else { break };
             drop(options);
-            if !self.advance(&[only]) {
+            // A special token isn't text.
+            if Vocabulary::is_special(&[only]) || !self.advance(&[only]) {
                 break;
             }
         }
@@ -514,7 +526,6 @@ impl GrammarMatcher {
 mod tests {
     use super::*;
     use crate::compile::{Compiler, CompilerOptions, Grammar};
-    use crate::vocab::Vocabulary;
 
     #[test]
     fn ambiguity_makes_frames_for_each_byte_and_links_for_each_pair() {

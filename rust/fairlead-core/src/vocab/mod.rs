@@ -4,13 +4,29 @@ mod trie;
 
 pub(crate) use trie::{Child, KINDS, ROOT, Shape, Trie};
 
+use hashbrown::HashMap;
+
 use crate::error::{Error, ErrorKind};
+
+/// A byte that is in no UTF-8: the engine spells a special token by it and its id. No other token can write that, so a
+/// grammar may ask for one among texts, and no text ever has one.
+const SPECIAL: u8 = 0xFF;
+
+/// Six bits of the id in each byte, all of them bytes that continue a character and are none by themselves.
+fn special_spelling(id: u32) -> [u8; 5] {
+    let part = |shift: u32| 0x80 | (id >> shift & 0x3F) as u8;
+    [SPECIAL, part(18), part(12), part(6), part(0)]
+}
 
 /// The tokens of a model, as bytes. Special tokens, holes and padding have none and are never part of a text.
 #[derive(Debug)]
 pub struct Vocabulary {
     tokens: Vec<Option<Box<[u8]>>>,
     stop_ids: Vec<u32>,
+    /// Special tokens by name.
+    special: HashMap<Box<str>, u32>,
+    /// Tokens that no text holds because of that byte; they aren't among `tokens`.
+    unwritable: HashMap<u32, Box<[u8]>>,
     longest: usize,
     /// The characters that can be written, if not all of them can.
     pub(crate) alphabet: Option<Vec<(char, char)>>,
@@ -41,7 +57,21 @@ impl Vocabulary {
     ///
     /// # Errors
     /// A stop id outside the vocabulary, more than 2^24 tokens or bytes of tokens, or a token longer than 65,535 bytes.
-    pub fn new(mut tokens: Vec<Option<Box<[u8]>>>, mut stop_ids: Vec<u32>, size: usize) -> Result<Self, Error> {
+    pub fn new(tokens: Vec<Option<Box<[u8]>>>, stop_ids: Vec<u32>, size: usize) -> Result<Self, Error> {
+        Self::with_special(tokens, stop_ids, size, [])
+    }
+
+    /// The same with special tokens, which grammars may name or give by their ids. They have no bytes, whatever `tokens`
+    /// says; a name may be empty.
+    ///
+    /// # Errors
+    /// As of [`Vocabulary::new`], or a special token outside the vocabulary.
+    pub fn with_special(
+        mut tokens: Vec<Option<Box<[u8]>>>,
+        mut stop_ids: Vec<u32>,
+        size: usize,
+        special: impl IntoIterator<Item = (u32, Box<str>)>,
+    ) -> Result<Self, Error> {
         let bad = |message: String| Err(Error::new(ErrorKind::Vocabulary, message));
         if size < tokens.len() {
             return bad(format!("vocab_size {size} is less than the {} tokens given", tokens.len()));
@@ -59,6 +89,23 @@ impl Vocabulary {
                 None => return bad(format!("stop token id {id} is outside the vocabulary of {size}")),
             }
         }
+        let (mut names, mut unwritable) = (HashMap::new(), HashMap::new());
+        for (id, token) in tokens.iter_mut().enumerate() {
+            if let Some(bytes) = token.take_if(|bytes| bytes.contains(&SPECIAL)) {
+                unwritable.insert(id as u32, bytes);
+            }
+        }
+        for (id, name) in special {
+            if id as usize >= tokens.len() {
+                return bad(format!("special token id {id} is outside the vocabulary of {size}"));
+            }
+            if !name.is_empty() {
+                names.insert(name, id);
+            }
+            unwritable.remove(&id);
+            let stops = stop_ids.binary_search(&id).is_ok();
+            tokens[id as usize] = (!stops).then(|| special_spelling(id).into());
+        }
         let longest = tokens.iter().flatten().map(|t| t.len()).max().unwrap_or(0);
         if longest > usize::from(u16::MAX) {
             return bad(format!("a token has {longest} bytes; 65,535 are supported"));
@@ -69,7 +116,7 @@ impl Vocabulary {
         }
         let trie = Trie::new(&tokens);
         let alphabet = alphabet(&tokens);
-        Ok(Self { tokens, stop_ids, longest, alphabet, trie })
+        Ok(Self { tokens, stop_ids, special: names, unwritable, longest, alphabet, trie })
     }
 
     /// How many ids there are, padding included.
@@ -89,7 +136,29 @@ impl Vocabulary {
 
     /// The bytes of a token; `None` for special tokens, stop tokens, holes and ids outside the vocabulary.
     pub fn bytes(&self, id: u32) -> Option<&[u8]> {
+        let bytes = self.spelling(id).filter(|bytes| !Self::is_special(bytes));
+        bytes.or_else(|| self.unwritable.get(&id).map(|bytes| &**bytes))
+    }
+
+    /// What a token is for the engine: its bytes, or those that stand for a special token; `None` if it is in no text.
+    pub(crate) fn spelling(&self, id: u32) -> Option<&[u8]> {
         self.tokens.get(id as usize)?.as_deref()
+    }
+
+    /// Whether some bytes are the spelling of a special token, or begin with one.
+    pub(crate) fn is_special(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&SPECIAL)
+    }
+
+    /// The special token of that name.
+    pub(crate) fn special(&self, name: &str) -> Option<u32> {
+        self.special.get(name).copied()
+    }
+
+    /// Whether a token writes exactly this text.
+    pub(crate) fn has_token(&self, text: &[u8]) -> bool {
+        let node = text.iter().try_fold(ROOT, |node, &b| self.trie.child(node, b));
+        !text.is_empty() && node.is_some_and(|node| !self.trie.own_tokens(node).is_empty())
     }
 
     /// The length of the longest token in bytes.

@@ -1,0 +1,210 @@
+"""Special tokens in grammars: asked for by name or id, and never part of a text otherwise."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from fairlead import Grammar, GrammarCompiler, GrammarMatcher, TokenizerInfo, allocate_token_bitmask
+from fairlead.errors import GrammarError
+
+# Every byte is a token, so is 0xFF; then some words, an added token that has text, special ones, and the end.
+WORDS = ["ab", "abc", '{"', '"}', "<|call|>x", "<think>"]
+SPECIAL = ["<|call|>", "<|end|>", "<|other|>", "<|stop|>"]
+VOCAB: list[bytes | str] = [*(bytes([b]) for b in range(256)), *WORDS, *SPECIAL]
+CALL, END, OTHER, STOP = range(len(VOCAB) - 4, len(VOCAB))
+
+
+def ids(text: str) -> list[int]:
+    return list(text.encode())
+
+
+@pytest.fixture(scope="module", params=["all bytes", "letters"])
+def info(request: pytest.FixtureRequest) -> TokenizerInfo:
+    vocab: list[bytes | str | None] = list(VOCAB)
+    if request.param == "letters":
+        # A vocabulary that can't write every character.
+        vocab[:256] = [bytes([b]) if 32 <= b < 127 else None for b in range(256)]
+    return TokenizerInfo(vocab, stop_token_ids=STOP, special_token_ids=[CALL, END, OTHER])
+
+
+@pytest.fixture(scope="module")
+def compiler(info: TokenizerInfo) -> GrammarCompiler:
+    return GrammarCompiler(info)
+
+
+def allowed(matcher: GrammarMatcher, size: int) -> set[int]:
+    """The ids of a mask, checked against what each token does by itself."""
+    row = allocate_token_bitmask(1, size)
+    matcher.fill_next_token_bitmask(row)
+    bits = np.unpackbits(np.asarray(row)[0].view(np.uint8), bitorder="little")[:size]
+    found = {int(i) for i in np.flatnonzero(bits)}
+    for i in range(size):
+        accepted = copy.copy(matcher).accept_token(i)
+        assert accepted == (i in found), i
+        assert matcher.explain(i).startswith("allowed") == accepted, matcher.explain(i)
+    return found
+
+
+def matcher_of(compiler: GrammarCompiler, lark: str) -> GrammarMatcher:
+    return GrammarMatcher(compiler.compile_grammar(Grammar.lark(lark)))
+
+
+def test_names_and_ids(info, compiler):
+    assert info.special_tokens == {"<|call|>": CALL, "<|end|>": END, "<|other|>": OTHER, "<|stop|>": STOP}
+    assert pickle.loads(pickle.dumps(info)).special_tokens == info.special_tokens
+    matcher = matcher_of(compiler, f"start: <|call|> /[a-c]+/ (<|end|> | <[{OTHER}]>)")
+    size = info.vocab_size
+    assert allowed(matcher, size) == {CALL}
+    assert matcher.accept_token(CALL)
+    letters = {*ids("abc"), VOCAB.index("ab"), VOCAB.index("abc")}
+    assert allowed(matcher, size) == letters
+    assert matcher.accept_token(VOCAB.index("ab"))
+    assert allowed(matcher, size) == {*letters, END, OTHER}
+    assert matcher.accept_token(OTHER) and matcher.is_completed()
+    assert allowed(matcher, size) == {STOP}
+    matcher.rollback(2)
+    assert allowed(matcher, size) == letters
+
+
+def test_their_names_are_no_text(info, compiler):
+    matcher = matcher_of(compiler, 'start: <|call|> "x" | "y"')
+    assert not matcher.accept_string("<|call|>x") and not matcher.accept_string(b"\xff\x00\x01\x06")
+    assert allowed(matcher, info.vocab_size) == {CALL, *ids("y")}
+    # The other way round: the name as a text isn't the token.
+    matcher = matcher_of(compiler, 'start: "<|call|>x"')
+    assert not matcher.accept_token(CALL) and matcher.accept_token(VOCAB.index("<|call|>x"))
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        Grammar.json(),
+        Grammar.regex(".*"),
+        Grammar.regex("[^x]*(?s:.)*"),
+        Grammar.structural_tag({"type": "structural_tag", "format": {"type": "any_text", "excludes": ["stop"]}}),
+        Grammar.lark("start: /(.|\\n)*/"),
+    ],
+    ids=str,
+)
+def test_no_text_has_one(info, compiler, grammar):
+    matcher = GrammarMatcher(compiler.compile_grammar(grammar))
+    for text in ("", '"', "a"):
+        assert not allowed(matcher, info.vocab_size) & {CALL, END, OTHER}
+        matcher.accept_string(text)
+
+
+def test_ranges_and_repetition(info, compiler):
+    matcher = matcher_of(compiler, f"start: (<[{CALL}-{END},{ids('z')[0]}]> | /[ab]/)~3")
+    for step in (END, ids("a")[0]):
+        assert allowed(matcher, info.vocab_size) >= {CALL, END, *ids("abz")}
+        assert matcher.accept_token(step)
+    assert VOCAB.index("ab") not in allowed(matcher, info.vocab_size)
+    assert matcher.accept_token(CALL) and matcher.is_completed()
+
+
+def test_an_added_token_with_text_is_that_text(info, compiler):
+    matcher = matcher_of(compiler, 'start: <think> "a"')
+    assert allowed(matcher, info.vocab_size) == {ids("<")[0], VOCAB.index("<think>")}
+
+
+def test_nothing_is_forced_through_one(compiler):
+    matcher = matcher_of(compiler, 'start: "ab" <|call|> "c"')
+    assert matcher.find_jump_forward_string() == "ab"
+    assert matcher.accept_string("ab") and matcher.find_jump_forward_string() == ""
+    assert matcher.validate_tokens([CALL, *ids("c"), STOP]) == 3
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("<|nobody|>", "no token"),
+        ("<|stop|>", "ends the text"),
+        (f"<[{STOP}]>", "ends the text"),
+        ("<[9999]>", "no token 9999"),
+        ("<[a]>", "numbers or ranges"),
+        ("<[5-2]>", "ends before"),
+        ("<not closed", "a token is written"),
+    ],
+)
+def test_what_cannot_be_asked_for(compiler, written, said):
+    with pytest.raises(GrammarError, match=said) as caught:
+        matcher_of(compiler, f'start: "a"\n   | {written}')
+    assert (caught.value.line, caught.value.column) == (2, 6)
+
+
+def tag(**format: object) -> Grammar:
+    return Grammar.structural_tag({"type": "structural_tag", "format": format})
+
+
+TOOL = {
+    "type": "tag",
+    "begin": {"type": "token", "token": "<|call|>"},
+    "content": {"type": "json_schema", "json_schema": {"enum": [1, "a"]}},
+    "end": {"type": "token", "token": END},
+}
+
+
+def test_a_tag_between_tokens(info, compiler):
+    matcher = GrammarMatcher(compiler.compile_grammar(tag(**TOOL)))
+    assert allowed(matcher, info.vocab_size) == {CALL}
+    assert matcher.accept_token(CALL) and matcher.accept_string('"a"')
+    assert allowed(matcher, info.vocab_size) == {END}
+
+
+def test_a_token_begins_a_tag_in_free_text(info, compiler):
+    format = {"type": "token_triggered_tags", "trigger_tokens": ["<|call|>"], "tags": [TOOL]}
+    matcher = GrammarMatcher(compiler.compile_grammar(tag(**format)))
+    assert matcher.accept_string("say <|call|> and ") and allowed(matcher, info.vocab_size) >= {CALL, STOP}
+    assert matcher.accept_token(CALL)
+    assert allowed(matcher, info.vocab_size) == set(ids('1"'))
+    assert matcher.accept_string("1") and matcher.accept_token(END) and matcher.accept_string("more")
+    assert {CALL, END, OTHER} & allowed(matcher, info.vocab_size) == {CALL}
+    once = {**format, "at_least_one": True, "stop_after_first": True}
+    matcher = GrammarMatcher(compiler.compile_grammar(tag(**once)))
+    assert allowed(matcher, info.vocab_size) == {CALL}
+    assert matcher.accept_token(CALL) and matcher.accept_string("1") and matcher.accept_token(END)
+    assert allowed(matcher, info.vocab_size) == {STOP}
+
+
+def test_free_text_up_to_a_token(info, compiler):
+    thinking = {"type": "tag", "begin": "<think>", "content": {"type": "any_text"}, "end": TOOL["begin"]}
+    matcher = GrammarMatcher(compiler.compile_grammar(tag(**thinking)))
+    assert matcher.accept_token(VOCAB.index("<think>")) and matcher.accept_string("hm <|call|>")
+    assert {CALL, END, STOP} & allowed(matcher, info.vocab_size) == {CALL}
+    assert matcher.accept_token(CALL) and matcher.is_completed()
+
+
+def test_a_dispatch_by_tokens(info, compiler):
+    rules = [["<|call|>", {"type": "const_string", "value": "c"}], [OTHER, {"type": "const_string", "value": "o"}]]
+    matcher = GrammarMatcher(compiler.compile_grammar(tag(type="token_dispatch", rules=rules, loop=False)))
+    assert matcher.accept_string("ab") and matcher.accept_token(OTHER)
+    assert allowed(matcher, info.vocab_size) == set(ids("o"))
+
+
+@pytest.mark.parametrize(
+    ("format", "pointer"),
+    [
+        ({"type": "token", "token": "<|nobody|>"}, "/format/token"),
+        ({"type": "token", "token": 1.5}, "/format/token"),
+        ({"type": "any_tokens"}, "/format/type"),
+        ({"type": "token_triggered_tags", "trigger_tokens": [], "tags": [TOOL]}, "/format/trigger_tokens"),
+        ({**TOOL, "end": {"type": "tag", "token": "<|end|>"}}, "/format/end/type"),
+    ],
+)
+def test_mistakes_in_tags_have_their_place(compiler, format, pointer):
+    with pytest.raises(GrammarError, match=pointer):
+        compiler.compile_grammar(tag(**format))
+
+
+def test_special_tokens_of_a_tokenizer():
+    pytest.importorskip("transformers")
+    from tests import tiny
+
+    call = tiny.added_token("<|call|>", special=True)
+    info = TokenizerInfo.from_huggingface(tiny.byte_level_bpe(added=(call,)))
+    matcher = matcher_of(GrammarCompiler(info), 'start: <|call|> "a"')
+    assert info.token_bytes(info.special_tokens["<|call|>"]) is None
+    assert allowed(matcher, info.vocab_size) == {info.special_tokens["<|call|>"]}
