@@ -117,6 +117,10 @@ $(STAMPS)/bench: $(STAMPS)/dev
 bench: dev $(STAMPS)/bench ## Measure side by side with the peers
 	@for script in benches/python/*.py; do [ -e "$$script" ] || continue; echo "== $$script"; $(BIN)/python "$$script"; done
 
+.PHONY: bench-rust
+bench-rust: ## Measure the engine's parts by themselves (criterion)
+	@cargo bench --package fairlead-core $(CARGO_FLAGS)
+
 .PHONY: fuzz
 FUZZ_SECONDS ?= 60
 fuzz: ## Run each fuzz target for FUZZ_SECONDS=60
