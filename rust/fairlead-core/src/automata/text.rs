@@ -1,5 +1,6 @@
 //! JSON strings: an automaton over the decoded text, seen through JSON's escapes.
 
+use super::byteset::ByteSet;
 use super::expr::{ExprId, Node, Slice, UNBOUNDED, one_less};
 use super::row::{Edge, overlay};
 use super::store::{EMPTY, EPS, Store};
@@ -57,7 +58,7 @@ impl Store {
         match told {
             Some(answer) if bounded => Some(answer),
             None if bounded && content != self.any => {
-                self.alive_within(self.inter([content, self.repeat(self.scalar, lo, hi)]), max_states)
+                self.alive_within(self.inter([content, self.characters(lo, hi)]), max_states)
             }
             _ => self.alive_within(content, max_states),
         }
@@ -77,8 +78,13 @@ impl Store {
         if let Some(answer) = self.lengths(content).and_then(|lengths| lengths.meets(lo, hi)) {
             return answer;
         }
-        let counted = self.repeat(self.scalar, lo, hi);
-        self.alive(self.inter([content, counted]))
+        self.alive(self.inter([content, self.characters(lo, hi)]))
+    }
+
+    /// Texts of so many characters, behind what is left of one that has begun.
+    fn characters(&self, lo: u32, hi: u32) -> ExprId {
+        let rest = self.byte_set(ByteSet::range(0x80, 0xBF));
+        self.concat(self.repeat(rest, 0, 3), self.repeat(self.scalar, lo, hi))
     }
 
     /// Whether some character from `lo` to `hi` may come next in the decoded text.
