@@ -1,5 +1,6 @@
 //! Grammars, and the compiler that lowers them for one vocabulary.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use indexmap::IndexMap;
@@ -114,6 +115,22 @@ impl CompiledGrammar {
     /// The grammar as it was written.
     pub fn grammar(&self) -> &Grammar {
         &self.grammar
+    }
+
+    /// Where named rules of a grammar in EBNF or Lark's notation stand in one of its texts, special tokens among it; for
+    /// each name the spans in the order in which they begin, outer ones first. Of several derivations it is the one in
+    /// which, from the left, each piece takes as much as it can, and of alternatives the first that fits.
+    ///
+    /// # Errors
+    /// A grammar of another kind, an unknown name, a text that isn't complete, or a limit.
+    pub fn captures(&self, names: &[&str], text: &[u8]) -> Result<Vec<Vec<Range<usize>>>, Error> {
+        let notation = match &self.grammar {
+            Grammar::Ebnf(source) => grammar::Notation::Ebnf(source),
+            Grammar::Lark(source) => grammar::Notation::Lark(source),
+            _ => return Err(Error::grammar("only grammars in EBNF and in Lark's notation have named rules")),
+        };
+        let (space, _) = self.instance();
+        grammar::captured(&space.store, notation, names, text, &self.limits)
     }
 
     /// The vocabulary that it was lowered for.

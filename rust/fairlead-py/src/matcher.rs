@@ -7,7 +7,7 @@ use fairlead_core::{Budget, DraftTree, GrammarMatcher as CoreMatcher};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::buffers::{with_mask_row, with_mask_rows};
 use crate::errors::OrRaise;
@@ -168,6 +168,36 @@ impl GrammarMatcher {
     /// Whether what was accepted is a whole sentence of the grammar.
     fn is_completed(&self, py: Python<'_>) -> bool {
         self.state(py).is_completed()
+    }
+
+    /// What named rules of the grammar stand for in the text, once that is complete.
+    ///
+    /// Of several derivations it is the one in which, from the left, each piece of a sequence and each round of a
+    /// repetition takes as much as it can, and of alternatives the first that fits. The text is parsed when this is
+    /// called, in at worst the third power of its length; nothing is kept while tokens are accepted.
+    ///
+    /// Args:
+    ///     names: Rules of a grammar in EBNF, or rules and terminals of one in Lark's notation.
+    ///
+    /// Returns:
+    ///     For each name the texts that it stands for, in the order in which they begin, outer ones before those inside;
+    ///     special tokens are left out.
+    ///
+    /// Raises:
+    ///     GrammarError: The grammar has no such rule, or isn't one with rules, or the text isn't complete.
+    ///     LimitExceeded: The text takes more than 32 steps for each of the ``max_nodes`` that a grammar may have.
+    fn captures<'py>(&self, py: Python<'py>, names: Vec<String>) -> PyResult<Bound<'py, PyDict>> {
+        let matcher = self.state(py).clone();
+        let found = py.detach(|| {
+            let each: Vec<&str> = names.iter().map(|name| &**name).collect();
+            matcher.captures(&each)
+        });
+        let captures = PyDict::new(py);
+        for (name, texts) in names.into_iter().zip(found.or_raise(py)?) {
+            let texts: Vec<_> = texts.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect();
+            captures.set_item(name, texts)?;
+        }
+        Ok(captures)
     }
 
     /// The text that must come next whatever is chosen; empty if there is a choice or the text may end.

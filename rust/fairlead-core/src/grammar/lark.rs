@@ -44,8 +44,8 @@ struct Parser<'a> {
     ignored: Vec<Term>,
 }
 
-/// The rules, and which of them is `start`.
-pub(super) fn parse(store: &Store, text: &str, limits: &Limits) -> Result<(Vec<Rule>, usize), Error> {
+/// The rules, and which of them is `start`; with `terminals` those are rules too.
+pub(super) fn parse(store: &Store, text: &str, limits: &Limits, terminals: bool) -> Result<(Vec<Rule>, usize), Error> {
     let mut parser = Parser { store, limits, text, at: 0, depth: 0, definitions: IndexMap::new(), ignored: Vec::new() };
     parser.skip();
     while parser.at < text.len() {
@@ -56,7 +56,7 @@ pub(super) fn parse(store: &Store, text: &str, limits: &Limits) -> Result<(Vec<R
         }
         parser.skip();
     }
-    Instances::new(&parser).all()
+    Instances::new(&parser, terminals).all()
 }
 
 fn is_terminal(name: &str) -> bool {
@@ -524,6 +524,8 @@ impl Parser<'_> {
 /// Rules as they are used: a template once for each list of arguments.
 struct Instances<'a> {
     parser: &'a Parser<'a>,
+    /// Terminals are rules of their own.
+    named: bool,
     rules: Vec<Rule>,
     /// By name and arguments as written.
     known: HashMap<String, usize>,
@@ -535,9 +537,10 @@ struct Instances<'a> {
 }
 
 impl<'a> Instances<'a> {
-    fn new(parser: &'a Parser<'a>) -> Self {
+    fn new(parser: &'a Parser<'a>, named: bool) -> Self {
         Self {
             parser,
+            named,
             rules: Vec::new(),
             known: HashMap::new(),
             terminals: HashMap::new(),
@@ -623,7 +626,16 @@ impl<'a> Instances<'a> {
                     return Err(self.parser.fail(*at, "a terminal takes no arguments"));
                 }
                 let e = self.named_terminal(name, *at)?;
-                self.followed(Item::Expr(self.parser.store.call_of(e)))
+                let mut item = Item::Expr(self.parser.store.call_of(e));
+                if self.named {
+                    let rules = &mut self.rules;
+                    let index = *self.known.entry(name.clone()).or_insert_with(|| {
+                        rules.push(Rule { name: name.clone(), line: 0, body: item });
+                        rules.len() - 1
+                    });
+                    item = Item::Rule(index);
+                }
+                self.followed(item)
             }
             Term::Name(name, args, at) => Item::Rule(self.instance(name, args, *at, bound)?),
             Term::Sequence(items) => {

@@ -4,6 +4,7 @@ mod budget;
 mod drafts;
 mod keys;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -12,6 +13,7 @@ use smallvec::smallvec;
 
 use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, Top, Tops};
 use crate::compile::CompiledGrammar;
+use crate::error::Error;
 use crate::mask::{Part, Parts, Space, decoded, opening_quote};
 use crate::vocab::Vocabulary;
 
@@ -157,7 +159,7 @@ impl GrammarMatcher {
         self.history.len()
     }
 
-    /// The text accepted so far.
+    /// The text accepted so far; special tokens are the bytes that stand for them.
     pub fn text(&self) -> &[u8] {
         &self.text
     }
@@ -406,6 +408,17 @@ impl GrammarMatcher {
         let fine = self.advance(bytes);
         self.restore(before);
         fine
+    }
+
+    /// What named rules of the grammar stand for in the text, which must be complete: for each name the texts in the
+    /// order in which they begin, outer ones first, without special tokens. See [`CompiledGrammar::captures`].
+    ///
+    /// # Errors
+    /// As of [`CompiledGrammar::captures`].
+    pub fn captures(&self, names: &[&str]) -> Result<Vec<Vec<Vec<u8>>>, Error> {
+        let spans = self.grammar.captures(names, &self.text)?;
+        let text = |span: Range<usize>| Vocabulary::without_special(&self.text[span]);
+        Ok(spans.into_iter().map(|spans| spans.into_iter().map(text).collect()).collect())
     }
 
     /// Why a token is refused, or that it is allowed.

@@ -150,6 +150,17 @@ impl Vocabulary {
         bytes.first() == Some(&SPECIAL)
     }
 
+    /// A text without the special tokens in it.
+    pub(crate) fn without_special(text: &[u8]) -> Vec<u8> {
+        let (mut out, mut rest) = (Vec::with_capacity(text.len()), text);
+        while let Some(at) = rest.iter().position(|&b| b == SPECIAL) {
+            out.extend_from_slice(&rest[..at]);
+            rest = &rest[(at + special_spelling(0).len()).min(rest.len())..];
+        }
+        out.extend_from_slice(rest);
+        out
+    }
+
     /// The special token of that name.
     pub(crate) fn special(&self, name: &str) -> Option<u32> {
         self.special.get(name).copied()
