@@ -53,6 +53,16 @@ def accepts(tag: dict[str, Any], text: str) -> bool:
             {"type": "tag", "begin": "<t>", "content": {"type": "any_text"}, "end": ["</t>", "</>"]},
             {"<t>foo</t>": True, "<t></>": True, "<t>a</t></t>": False, "<t>a": False},
         ),
+        ({"type": "any_text", "max_chars": 3}, {"": True, "aé日": True, "aéb日": False}),
+        (
+            {
+                "type": "tag",
+                "begin": "<t>",
+                "content": {"type": "any_text", "max_chars": 2, "excludes": ["x"]},
+                "end": "<",
+            },
+            {"<t>ab<": True, "<t><": True, "<t>abc<": False, "<t>ax<": False, "<t>a<b": False},
+        ),
         (
             {"type": "tags_with_separator", "tags": [TAG, CALL], "separator": ","},
             {"": True, "<a>x</a>,<n=3>": True, "<a>x</a><n=3>": False, "<a>x</a>,": False},
@@ -97,7 +107,8 @@ def test_the_older_form() -> None:
         ({"type": "sequence", "elements": [TAG, {"type": "any_tokens"}]}, "/format/elements/1/type"),
         ({**TRIGGERED, "triggers": ["<x"]}, "/format/tags/0/begin"),
         ({**TRIGGERED, "triggers": ["<", "<a"]}, "/format/tags/0/begin"),
-        ({"type": "any_text", "max_chars": 3}, "/format/max_chars"),
+        ({"type": "any_text", "max_chars": -3}, "/format/max_chars"),
+        ({"type": "any_text", "max_tokens": 3}, "/format/max_tokens"),
         ({"type": "regex", "pattern": "("}, "/format/pattern"),
         ({"type": "json_schema", "json_schema": {}, "style": "qwen_xml"}, "/format/style"),
     ],

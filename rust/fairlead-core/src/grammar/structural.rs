@@ -209,7 +209,10 @@ impl<'a> Reader<'a> {
                 let e = regex::compile(store, format.text("pattern")?, Dialect::Whole, self.limits);
                 Ok(store.call_of(e.map_err(|e| at_pointer(e, "pattern"))?))
             }
-            "any_text" => Ok(self.free(&Self::excludes_of_text(&format)?)),
+            "any_text" => {
+                let (text, excludes) = self.free_text(&format)?;
+                Ok(self.free(text, &excludes))
+            }
             "sequence" => {
                 format.only(&["elements"])?;
                 Ok(store.sequence(&each("elements")?))
@@ -294,10 +297,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn excludes_of_text(format: &Object<'a>) -> Result<Vec<Box<[u8]>>, Error> {
+    /// The text that a format of any text may have, and what may not be in it.
+    fn free_text(&self, format: &Object<'a>) -> Result<(ExprId, Vec<Box<[u8]>>), Error> {
         format.only(&["excludes", "max_tokens", "max_chars"])?;
-        format.unsupported(&["max_tokens", "max_chars"])?;
-        Ok(bytes(&format.texts("excludes", true)?))
+        format.unsupported(&["max_tokens"])?;
+        let text = match format.map.get("max_chars") {
+            None | Some(Value::Null) => self.store.any_text(),
+            Some(_) => {
+                let (most, at) = (format.count("max_chars")?, format.at("max_chars"));
+                let Ok(most) = u32::try_from(most) else { return fail(&at, "a number of characters is expected here") };
+                if most > self.limits.max_repetition {
+                    let message = format!("a count is larger than {}", self.limits.max_repetition);
+                    return Err(Error::limit(message).at_pointer(&at));
+                }
+                self.store.repeat(self.store.char_class(&[('\0', char::MAX)]), 0, most)
+            }
+        };
+        Ok((text, bytes(&format.texts("excludes", true)?)))
     }
 
     /// A token, given by its name or its id.
@@ -380,7 +396,8 @@ impl<'a> Reader<'a> {
         let rest = if free {
             // Free text ends where an end of the tag is first complete.
             let branches: Vec<Branch> = ends.iter().map(|end| (end.clone(), EPS)).collect();
-            self.until(&branches, &Self::excludes_of_text(&content)?)
+            let (text, excludes) = self.free_text(&content)?;
+            self.until(text, &branches, &excludes)
         } else {
             let end = store.union(ends.iter().map(|end| store.literal(end)));
             store.concat(self.format(value, &at)?, end)
@@ -389,18 +406,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Text without any of these in it.
-    fn free(&self, excluded: &[Box<[u8]>]) -> ExprId {
+    fn free(&self, text: ExprId, excluded: &[Box<[u8]>]) -> ExprId {
         let store = self.store;
         if excluded.is_empty() {
-            return store.any_text();
+            return text;
         }
         let found = store.union(excluded.iter().map(|text| store.literal(text)));
         let found = store.sequence(&[store.all, found, store.all]);
-        store.inter([store.any_text(), store.not(found)])
+        store.inter([text, store.not(found)])
     }
 
     /// Free text up to the first time that a text of the branches is complete, and what then follows.
-    fn until(&self, branches: &[Branch], excludes: &[Box<[u8]>]) -> ExprId {
+    fn until(&self, free: ExprId, branches: &[Branch], excludes: &[Box<[u8]>]) -> ExprId {
         let store = self.store;
         let earlier = store.union(branches.iter().map(|(text, _)| store.literal(text)));
         let some = store.concat(store.char_class(&[('\0', char::MAX)]), store.any_text());
@@ -409,7 +426,7 @@ impl<'a> Reader<'a> {
         let excluded = store.sequence(&[store.all, excluded, store.all]);
         let wrong = store.not(store.union([earlier, excluded]));
         store.union(branches.iter().map(|(text, rest)| {
-            let text = store.concat(store.any_text(), store.literal(text));
+            let text = store.concat(free, store.literal(text));
             store.concat(store.inter([text, wrong]), *rest)
         }))
     }
@@ -419,11 +436,12 @@ impl<'a> Reader<'a> {
         let store = self.store;
         let mut all: Vec<Box<[u8]>> = branches.iter().map(|(text, _)| text.clone()).collect();
         all.extend_from_slice(excludes);
-        let rounds = self.until(branches, excludes);
+        let free = store.any_text();
+        let rounds = self.until(free, branches, excludes);
         if again {
-            store.concat(store.repeat(store.call_of(rounds), 0, UNBOUNDED), self.free(&all))
+            store.concat(store.repeat(store.call_of(rounds), 0, UNBOUNDED), self.free(free, &all))
         } else {
-            store.union([rounds, self.free(&all)])
+            store.union([rounds, self.free(free, &all)])
         }
     }
 
