@@ -113,10 +113,13 @@ impl<'a> Object<'a> {
     }
 }
 
+/// Texts, or what spells special tokens.
+type Texts = Vec<Box<[u8]>>;
+
 /// What free text waits for, and what follows it.
 type Branch = (Box<[u8]>, ExprId);
 
-fn bytes(texts: &[&str]) -> Vec<Box<[u8]>> {
+fn bytes(texts: &[&str]) -> Texts {
     texts.iter().map(|text| text.as_bytes().into()).collect()
 }
 
@@ -298,7 +301,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The text that a format of any text may have, and what may not be in it.
-    fn free_text(&self, format: &Object<'a>) -> Result<(ExprId, Vec<Box<[u8]>>), Error> {
+    fn free_text(&self, format: &Object<'a>) -> Result<(ExprId, Texts), Error> {
         format.only(&["excludes", "max_tokens", "max_chars"])?;
         format.unsupported(&["max_tokens"])?;
         let text = match format.map.get("max_chars") {
@@ -325,7 +328,7 @@ impl<'a> Reader<'a> {
         tokens::spelling(self.store, token).map_err(|message| Error::grammar(message).at_pointer(pointer))
     }
 
-    fn token_list(&self, format: &Object<'a>, name: &str, may_lack: bool) -> Result<Vec<Box<[u8]>>, Error> {
+    fn token_list(&self, format: &Object<'a>, name: &str, may_lack: bool) -> Result<Texts, Error> {
         if may_lack && matches!(format.map.get(name), None | Some(Value::Null)) {
             return Ok(Vec::new());
         }
@@ -380,7 +383,7 @@ impl<'a> Reader<'a> {
         if tag.map.get("type").is_some_and(|kind| kind != "tag") {
             return fail(&tag.at("type"), "a tag is expected here");
         }
-        let ends: Vec<Box<[u8]>> = match tag.get("end")? {
+        let ends: Texts = match tag.get("end")? {
             (Value::Array(ends), pointer) if !ends.is_empty() => {
                 let each = ends.iter().enumerate().map(|(i, end)| self.edge(end, &format!("{pointer}/{i}")));
                 each.collect::<Result<_, _>>()?
@@ -434,7 +437,7 @@ impl<'a> Reader<'a> {
     /// Free text, broken by what the branches' texts begin; once, or as often as one likes.
     fn dispatch(&self, branches: &[Branch], excludes: &[Box<[u8]>], again: bool) -> ExprId {
         let store = self.store;
-        let mut all: Vec<Box<[u8]>> = branches.iter().map(|(text, _)| text.clone()).collect();
+        let mut all: Texts = branches.iter().map(|(text, _)| text.clone()).collect();
         all.extend_from_slice(excludes);
         let free = store.any_text();
         let rounds = self.until(free, branches, excludes);

@@ -1,70 +1,46 @@
-//! Lark's notation, as users of Lark itself, llguidance and `XGrammar` write it.
-//!
-//! Rules and terminals, texts with `i`, patterns with flags, ranges, groups, `[ ]`, `? * + ~n ~n..m {m,n}`, templates,
-//! `%ignore`, `%import common.X`, `%json {...}` and special tokens `<|name|>`. Aliases, priorities and the marks `?` and `!` only shape trees and are
-//! read over. There is no lexer: where a terminal ends is as open as where a rule does.
+//! From the text to definitions.
 
-use hashbrown::HashMap;
 use indexmap::IndexMap;
 
-use super::common_terminals::common_terminal;
-use super::tokens::{self, Token};
-use super::{Item, Rule};
-use crate::automata::{EPS, ExprId, Store, UNBOUNDED};
+use super::super::Item;
+use super::super::common_terminals::common_terminal;
+use super::super::tokens::{self, Token};
+use super::{Definition, Term};
+use crate::automata::{Store, UNBOUNDED};
 use crate::error::Error;
 use crate::json_schema::{self, JsonOptions};
 use crate::limits::Limits;
 use crate::regex::{self, Dialect};
 
-/// What a rule is written with.
-#[derive(Clone, Debug)]
-enum Term {
-    /// Something with texts of its own.
-    Fixed(Item),
-    /// A rule or a terminal, perhaps of a template, by its place.
-    Name(String, Vec<Term>, usize),
-    Sequence(Vec<Term>),
-    Choice(Vec<Term>),
-    Repeat(Box<Term>, u32, u32),
-}
-
-struct Definition {
-    at: usize,
-    params: Vec<String>,
-    body: Term,
-}
-
-struct Parser<'a> {
-    store: &'a Store,
-    limits: &'a Limits,
+/// Reads a grammar, and holds what it has defined.
+pub(super) struct Parser<'a> {
+    pub(super) store: &'a Store,
+    pub(super) limits: &'a Limits,
     text: &'a str,
     at: usize,
     depth: usize,
-    definitions: IndexMap<String, Definition>,
-    ignored: Vec<Term>,
+    pub(super) definitions: IndexMap<String, Definition>,
+    pub(super) ignored: Vec<Term>,
 }
 
-/// The rules, and which of them is `start`; with `terminals` those are rules too.
-pub(super) fn parse(store: &Store, text: &str, limits: &Limits, terminals: bool) -> Result<(Vec<Rule>, usize), Error> {
-    let mut parser = Parser { store, limits, text, at: 0, depth: 0, definitions: IndexMap::new(), ignored: Vec::new() };
-    parser.skip();
-    while parser.at < text.len() {
-        if parser.peek() == Some('%') {
-            parser.directive()?;
-        } else {
-            parser.definition()?;
-        }
+impl<'a> Parser<'a> {
+    /// All definitions of a text.
+    pub(super) fn read(store: &'a Store, text: &'a str, limits: &'a Limits) -> Result<Self, Error> {
+        let mut parser =
+            Self { store, limits, text, at: 0, depth: 0, definitions: IndexMap::new(), ignored: Vec::new() };
         parser.skip();
+        while parser.at < text.len() {
+            if parser.peek() == Some('%') {
+                parser.directive()?;
+            } else {
+                parser.definition()?;
+            }
+            parser.skip();
+        }
+        Ok(parser)
     }
-    Instances::new(&parser, terminals).all()
-}
 
-fn is_terminal(name: &str) -> bool {
-    name.trim_start_matches('_').starts_with(|c: char| c.is_uppercase())
-}
-
-impl Parser<'_> {
-    fn fail(&self, at: usize, message: &str) -> Error {
+    pub(super) fn fail(&self, at: usize, message: &str) -> Error {
         let before = &self.text[..at.min(self.text.len())];
         let line = before.matches('\n').count() + 1;
         let column = before[before.rfind('\n').map_or(0, |n| n + 1)..].chars().count() + 1;
@@ -518,183 +494,5 @@ impl Parser<'_> {
             e.at_line(at.0, at.1)
         })?;
         Ok(Term::Fixed(Item::Expr(e)))
-    }
-}
-
-/// Rules as they are used: a template once for each list of arguments.
-struct Instances<'a> {
-    parser: &'a Parser<'a>,
-    /// Terminals are rules of their own.
-    named: bool,
-    rules: Vec<Rule>,
-    /// By name and arguments as written.
-    known: HashMap<String, usize>,
-    terminals: HashMap<String, ExprId>,
-    /// What may stand behind each terminal.
-    ignored: ExprId,
-    /// Terminals that are being read, which may not call themselves.
-    open: Vec<String>,
-}
-
-impl<'a> Instances<'a> {
-    fn new(parser: &'a Parser<'a>, named: bool) -> Self {
-        Self {
-            parser,
-            named,
-            rules: Vec::new(),
-            known: HashMap::new(),
-            terminals: HashMap::new(),
-            ignored: EPS,
-            open: Vec::new(),
-        }
-    }
-
-    fn all(mut self) -> Result<(Vec<Rule>, usize), Error> {
-        let parser = self.parser;
-        if !parser.definitions.contains_key("start") {
-            return Err(Error::grammar("the grammar has no rule named start"));
-        }
-        let store = parser.store;
-        let mut ignored = Vec::new();
-        for term in &parser.ignored {
-            ignored.push(self.terminal(term)?);
-        }
-        if !ignored.is_empty() {
-            self.ignored = store.repeat(store.union(ignored), 0, UNBOUNDED);
-        }
-        let start = self.instance("start", &[], 0, &HashMap::new())?;
-        // Whatever is not reached is checked all the same.
-        for (name, definition) in &parser.definitions {
-            if definition.params.is_empty() {
-                let at = definition.at;
-                if is_terminal(name) {
-                    self.named_terminal(name, at)?;
-                } else {
-                    self.instance(name, &[], at, &HashMap::new())?;
-                }
-            }
-        }
-        let body = Item::Sequence(vec![Item::Expr(self.ignored), Item::Rule(start)]);
-        self.rules.push(Rule { name: String::new(), line: 1, body });
-        let root = self.rules.len() - 1;
-        Ok((self.rules, root))
-    }
-
-    /// A rule with its arguments, by its index.
-    fn instance(
-        &mut self,
-        name: &str,
-        args: &[Term],
-        at: usize,
-        bound: &HashMap<String, Item>,
-    ) -> Result<usize, Error> {
-        let parser = self.parser;
-        let Some(definition) = parser.definitions.get(name) else {
-            return Err(parser.fail(at, &format!("{name:?} is not defined")));
-        };
-        if definition.params.len() != args.len() {
-            let (takes, given) = (definition.params.len(), args.len());
-            return Err(parser.fail(at, &format!("{name:?} takes {takes} arguments and is given {given}")));
-        }
-        let args = args.iter().map(|arg| self.rule_item(arg, bound)).collect::<Result<Vec<_>, _>>()?;
-        let key = format!("{name}{args:?}");
-        if let Some(&index) = self.known.get(&key) {
-            return Ok(index);
-        }
-        if self.rules.len() >= parser.limits.max_nodes || self.open.len() >= parser.limits.max_depth * 4 {
-            return Err(Error::limit(format!("the rule {name:?} needs too many others")));
-        }
-        let index = self.rules.len();
-        let line = parser.fail(definition.at, "").line_column().map_or(1, |(line, _)| line);
-        self.rules.push(Rule { name: name.to_owned(), line, body: Item::Choice(Vec::new()) });
-        self.known.insert(key, index);
-        let bound = definition.params.iter().cloned().zip(args).collect();
-        self.open.push(String::new());
-        self.rules[index].body = self.rule_item(&definition.body, &bound)?;
-        self.open.pop();
-        Ok(index)
-    }
-
-    /// A piece of a rule: what is ignored may follow each terminal.
-    fn rule_item(&mut self, term: &Term, bound: &HashMap<String, Item>) -> Result<Item, Error> {
-        Ok(match term {
-            Term::Fixed(Item::Text(text)) if text.is_empty() => Item::Text(Vec::new()),
-            Term::Fixed(item) => self.followed(item.clone()),
-            Term::Name(name, args, _) if args.is_empty() && bound.contains_key(name) => bound[name].clone(),
-            Term::Name(name, args, at) if is_terminal(name) => {
-                if !args.is_empty() {
-                    return Err(self.parser.fail(*at, "a terminal takes no arguments"));
-                }
-                let e = self.named_terminal(name, *at)?;
-                let mut item = Item::Expr(self.parser.store.call_of(e));
-                if self.named {
-                    let rules = &mut self.rules;
-                    let index = *self.known.entry(name.clone()).or_insert_with(|| {
-                        rules.push(Rule { name: name.clone(), line: 0, body: item });
-                        rules.len() - 1
-                    });
-                    item = Item::Rule(index);
-                }
-                self.followed(item)
-            }
-            Term::Name(name, args, at) => Item::Rule(self.instance(name, args, *at, bound)?),
-            Term::Sequence(items) => {
-                Item::Sequence(items.iter().map(|t| self.rule_item(t, bound)).collect::<Result<_, _>>()?)
-            }
-            Term::Choice(items) => {
-                Item::Choice(items.iter().map(|t| self.rule_item(t, bound)).collect::<Result<_, _>>()?)
-            }
-            Term::Repeat(inner, min, max) => Item::Repeat(Box::new(self.rule_item(inner, bound)?), *min, *max),
-        })
-    }
-
-    fn followed(&self, item: Item) -> Item {
-        if self.ignored == EPS { item } else { Item::Sequence(vec![item, Item::Expr(self.ignored)]) }
-    }
-
-    /// The expression of a terminal that has a name.
-    fn named_terminal(&mut self, name: &str, at: usize) -> Result<ExprId, Error> {
-        if let Some(&e) = self.terminals.get(name) {
-            return Ok(e);
-        }
-        let Some(definition) = self.parser.definitions.get(name) else {
-            return Err(self.parser.fail(at, &format!("{name:?} is not defined")));
-        };
-        if self.open.iter().any(|open| open == name) {
-            return Err(self.parser.fail(definition.at, &format!("the terminal {name:?} calls itself")));
-        }
-        if self.open.len() >= self.parser.limits.max_depth * 4 {
-            return Err(Error::limit(format!("the terminal {name:?} needs too many others")));
-        }
-        self.open.push(name.to_owned());
-        let e = self.terminal(&definition.body)?;
-        self.open.pop();
-        self.terminals.insert(name.to_owned(), e);
-        Ok(e)
-    }
-
-    fn terminal(&mut self, term: &Term) -> Result<ExprId, Error> {
-        let store = self.parser.store;
-        Ok(match term {
-            Term::Fixed(Item::Text(text)) => store.literal(text),
-            Term::Fixed(Item::Class(ranges)) => store.char_class(ranges),
-            Term::Fixed(Item::Expr(e)) => *e,
-            Term::Fixed(_) => EPS,
-            Term::Name(name, _, at) => {
-                if !is_terminal(name) {
-                    return Err(self.parser.fail(*at, "a terminal is made of terminals only"));
-                }
-                self.named_terminal(name, *at)?
-            }
-            Term::Sequence(items) => {
-                let parts = items.iter().map(|t| self.terminal(t)).collect::<Result<Vec<_>, _>>()?;
-                store.sequence(&parts)
-            }
-            Term::Choice(items) => {
-                let parts = items.iter().map(|t| self.terminal(t)).collect::<Result<Vec<_>, _>>()?;
-                store.union(parts)
-            }
-            Term::Repeat(inner, min, max) => store.repeat(self.terminal(inner)?, *min, *max),
-        })
     }
 }
