@@ -83,6 +83,49 @@ test: operand " "? ("=" | "<" | ">" | "<=" | ">=" | "<>") " "? operand | "(" tes
 operand: NAME | /[0-9]+/ | /'[^'\n]*'/
 NAME: /[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?/
 """
+# Statements a line each, blocks of one line; what opens has to close.
+PYTHON = r"""
+root ::= ((block | simple) "\n")+
+block ::= head ": " simple
+head ::= "def " name "(" (name (", " name)*)? ")" | ("if " | "while ") test | "for " name " in " test
+simple ::= small ("; " small)*
+small ::= "return" (" " test)? | "pass" | "import " name ("." name)* | name trailer* " " [-+*/]? "= " test | test
+test ::= either (" if " either " else " test)?
+either ::= comparison ((" and " | " or ") comparison)*
+comparison ::= "not "? sum (" " ("==" | "!=" | "<" | ">" | "<=" | ">=" | "in") " " sum)?
+sum ::= term (" " [-+] " " term)*
+term ::= factor (" " ("*" | "/" | "//" | "%") " " factor)*
+factor ::= "-"? atom trailer*
+trailer ::= "(" (argument (", " argument)*)? ")" | "[" test "]" | "." name
+argument ::= (name "=")? test
+atom ::= name | [0-9]+ ("." [0-9]+)? | "\"" [^"\\\n]* "\"" | list | dict | "(" test ")"
+list ::= "[" (test (", " test)*)? "]"
+dict ::= "{" (item (", " item)*)? "}"
+item ::= test ": " test
+name ::= [a-zA-Z_] [a-zA-Z0-9_]*
+"""
+PYTHON_LARK = r"""
+start: ((block | simple) "\n")+
+block: head ": " simple
+head: "def " NAME "(" (NAME (", " NAME)*)? ")" | ("if " | "while ") test | "for " NAME " in " test
+simple: small ("; " small)*
+small: "return" (" " test)? | "pass" | "import " NAME ("." NAME)* | NAME trailer* " " /[-+*\/]?= / test | test
+test: either (" if " either " else " test)?
+either: comparison ((" and " | " or ") comparison)*
+comparison: "not "? sum (" " ("==" | "!=" | "<" | ">" | "<=" | ">=" | "in") " " sum)?
+sum: term (" " ("-" | "+") " " term)*
+term: factor (" " ("*" | "/" | "//" | "%") " " factor)*
+factor: "-"? atom trailer*
+trailer: "(" (argument (", " argument)*)? ")" | "[" test "]" | "." NAME
+argument: (NAME "=")? test
+atom: NAME | NUMBER | STRING | list | dict | "(" test ")"
+list: "[" (test (", " test)*)? "]"
+dict: "{" (item (", " item)*)? "}"
+item: test ": " test
+NUMBER: /[0-9]+(\.[0-9]+)?/
+STRING: /"[^"\\\n]*"/
+NAME: /[a-zA-Z_][a-zA-Z0-9_]*/
+"""
 REGEXES = [
     (r"[a-z]{1,63}", ["fairlead", "averylongwordindeedthatgoesonandon"]),
     (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", ["2026-11-24T01:02:03Z"]),
@@ -100,6 +143,13 @@ TEXTS_SUM = ["1 + 2*(abc - 4)/(7 + x*(y + 10)) - 30*z", "((((1))))"]
 TEXTS_SQL = [
     "SELECT a.id, COUNT(*), name AS n FROM users JOIN orders ON users.id = orders.user_id "
     "WHERE (age >= 21 OR name = 'Ada Lovelace') AND city <> 'Paris' ORDER BY a.id LIMIT 10;"
+]
+TEXTS_PYTHON = [
+    "import os.path\n"
+    'berths = {"north": [1, 2, 3], "south": []}\n'
+    "def tide(hour, high): return high * (1 - hour / 12.4) if hour < 12 and not high == 0 else 0\n"
+    'for name in sorted(berths, key=len): print(name, len(berths[name]) // 2, sep=", ")\n'
+    'if os.path.exists("log.txt") or tide(6, 3.2) > 1.5: total = berths["north"][0] + 7 % 3; log(total)\n'
 ]
 
 
@@ -223,6 +273,8 @@ def cases() -> Iterator[Case]:
     yield Case(
         "SQL", {"fairlead": ("ebnf", SQL), "xgrammar": ("ebnf", SQL), "llguidance": ("lark", SQL_LARK)}, TEXTS_SQL
     )
+    python = {"fairlead": ("ebnf", PYTHON), "xgrammar": ("ebnf", PYTHON), "llguidance": ("lark", PYTHON_LARK)}
+    yield Case("Python", python, TEXTS_PYTHON)
     for pattern, texts in REGEXES:
         yield Case(pattern, dict.fromkeys(("fairlead", "xgrammar", "llguidance"), ("regex", pattern)), texts)
     tag = {"structures": tools(), "triggers": ["<function="]}
