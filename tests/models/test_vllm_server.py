@@ -44,15 +44,19 @@ TOOL = {
         },
     },
 }
-MODEL = str(tiny_model_dir(head_dim=32))
 FLAGS = "--dtype float32 --enforce-eager --kv-cache-memory-bytes 100000000 --gpu-memory-utilization 0.3"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def folder() -> str:
+    return str(tiny_model_dir(head_dim=32))
+
+
+@pytest.fixture(scope="module")
+def server(folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
     command = [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL, *FLAGS.split()),
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder, *FLAGS.split()),
         *("--host", "127.0.0.1", "--port", str(port), "--max-model-len", "2048"),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
         *("--additional-config", '{"fairlead": true}'),
@@ -62,8 +66,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 
 
 @pytest.fixture(scope="module")
-def azure(server: tuple[str, Path]) -> Iterator[str]:
-    with azure_front(server[0], MODEL) as front:
+def azure(folder: str, server: tuple[str, Path]) -> Iterator[str]:
+    with azure_front(server[0], folder) as front:
         yield front
 
 
@@ -76,10 +80,10 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=CLIENTS)
-def model(request: pytest.FixtureRequest, server: tuple[str, Path], azure: str) -> Any:
+def model(request: pytest.FixtureRequest, folder: str, server: tuple[str, Path], azure: str) -> Any:
     # What this server can do; for the classes a name says nothing about it.
     able = {"grammar": "vllm", "stop": True, "json_schema": True, "tools": True, "tool_choice_required": True}
-    return remote_model(request.param, MODEL, server[0], azure, temperature=0.0, profile=able)
+    return remote_model(request.param, folder, server[0], azure, temperature=0.0, profile=able)
 
 
 def test_whole_and_streamed(model):

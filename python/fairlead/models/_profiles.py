@@ -78,8 +78,10 @@ _ROWS: list[tuple[str, str, dict[str, Any]]] = [
     # Groq holds some models to schemas and answers 400 for the others.
     ("groq", "gpt-oss-.*|kimi-k2.*|llama-4-.*|qwen3.*", {"json_schema": True}),
     ("gemini|vertex_ai", "gemini-.*", {"json_schema": True}),
-    # Mistral's release note of January 2025: all models. Grok's began in December 2024.
+    # Mistral's release note of January 2025: all models, of which another page leaves one out. Grok's began in December
+    # 2024.
     ("mistral|xai", ".*", {"json_schema": True}),
+    ("mistral", "codestral-mamba.*", {"json_schema": False}),
     ("xai", "grok-2|grok-2-vision", {"json_schema": False}),
     ("hosted_vllm", ".*", {"json_schema": True, "grammar": "vllm"}),
     # Claude: output_config.format from Opus 4.1 and Sonnet 4.5 on. On Vertex an organization's policy has it off.
@@ -155,14 +157,12 @@ def find_profile(provider: str, model_id: str, overrides: Mapping[str, Any] | Pr
 
 
 def common_profile(profiles: Sequence[Profile]) -> Profile:
-    """What all of several models can do; of names that differ, the default."""
-    default = Profile()
-    first = profiles[0] if profiles else default
+    """What all of several models (at least one) can do; of names that differ, the default."""
     values: dict[str, Any] = {}
     for field in fields(Profile):
-        found = [getattr(profile, field.name) for profile in profiles]
-        if isinstance(getattr(default, field.name), bool):
-            values[field.name] = all(found) if found else getattr(default, field.name)
-        elif any(value != found[0] for value in found):
-            values[field.name] = getattr(default, field.name)
-    return replace(first, **values)
+        found = {getattr(profile, field.name) for profile in profiles}
+        if isinstance(field.default, bool):
+            values[field.name] = all(found)
+        else:
+            values[field.name] = found.pop() if len(found) == 1 else field.default
+    return Profile(**values)

@@ -185,7 +185,8 @@ impl GrammarMatcher {
     ///
     /// Raises:
     ///     GrammarError: The grammar has no such rule, or isn't one with rules, or the text isn't complete.
-    ///     LimitExceeded: The text takes more than 32 steps for each of the ``max_nodes`` that a grammar may have.
+    ///     LimitExceeded: The text takes more than 32 steps for each of the ``max_nodes`` that a grammar may have, or rules
+    ///         stand in one another more than 10,000 deep.
     fn captures<'py>(&self, py: Python<'py>, names: Vec<String>) -> PyResult<Bound<'py, PyDict>> {
         let matcher = self.state(py).clone();
         let found = py.detach(|| {
