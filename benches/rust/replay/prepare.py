@@ -41,7 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     info = TokenizerInfo.from_huggingface(tokenizer)
-    tokens = [None if info.token_bytes(i) is None else info.token_bytes(i).hex() for i in range(info.vocab_size)]
+    tokens = [text if text is None else text.hex() for text in info.decoded_vocab]
     with args.out.open("w") as out:
         print(json.dumps({"tokens": tokens, "stop": list(info.stop_token_ids)}), file=out)
         for name, entry in entries(args.data):
