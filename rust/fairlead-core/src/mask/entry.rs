@@ -27,6 +27,11 @@ impl MaskEntry {
     pub(super) fn is_empty(&self) -> bool {
         self.base.is_none() && self.tokens.is_empty() && self.exits == NO_EXITS && self.events.is_empty()
     }
+
+    /// Whether a token may complete a key that its object has already, or another token's own; `seen`: whether the object has any.
+    pub(crate) fn may_repeat(&self, seen: bool) -> bool {
+        self.events.iter().any(|events| seen || events.again)
+    }
 }
 
 /// Sets the bits of tokens in a mask.

@@ -16,7 +16,7 @@ impl GrammarMatcher {
         let trie = &space.vocab.trie;
         for part in parts {
             let entry = space.entry(part.entry);
-            if entry.events.is_empty() || (part.extra == 0 && !entry.events.iter().any(|e| e.again)) {
+            if !entry.may_repeat(part.extra != 0) {
                 continue;
             }
             let begun = self.key_begun();

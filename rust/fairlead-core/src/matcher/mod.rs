@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, Top, Tops};
 use crate::compile::CompiledGrammar;
@@ -292,13 +292,18 @@ impl GrammarMatcher {
             self.terminated = true;
             return true;
         }
-        let vocab = Arc::clone(&self.space.vocab);
         let before = self.text.len();
-        let fine = vocab.spelling(id).is_some_and(|bytes| !bytes.is_empty() && self.take(bytes));
+        let fine = self.spelling(id).is_some_and(|bytes| self.take(&bytes));
         if fine && self.has_budget() {
             self.plan.follow(before, id, self.text.len());
         }
         fine
+    }
+
+    /// The bytes of a token that may be part of a text. They are copied: a further owner of the vocabulary would be counted where
+    /// every thread counts, and each would wait for the others.
+    fn spelling(&self, id: u32) -> Option<SmallVec<[u8; 32]>> {
+        self.space.vocab.spelling(id).filter(|bytes| !bytes.is_empty()).map(SmallVec::from_slice)
     }
 
     /// Accepts a text that need not be a token, as one step of the history.
@@ -355,10 +360,12 @@ impl GrammarMatcher {
         if self.terminated {
             row.fill(0);
         } else {
-            let space = Arc::clone(&self.space);
-            let parts = space.parts(&self.stack, &self.tops);
-            space.emit(&parts, row);
-            if !self.seen.is_empty() || parts.iter().any(|p| !space.entry(p.entry).events.is_empty()) {
+            let parts = self.space.parts(&self.stack, &self.tops);
+            self.space.emit(&parts, row);
+            if self.has_scarce_keys()
+                || parts.iter().any(|part| self.space.entry(part.entry).may_repeat(part.extra != 0))
+            {
+                let space = Arc::clone(&self.space);
                 self.clear_repeated_keys(&space, &parts, row);
                 self.clear_exhausted_keys(&space, row);
             }
@@ -396,16 +403,15 @@ impl GrammarMatcher {
 
     /// Whether a token would be accepted now.
     pub fn allows(&mut self, id: u32) -> bool {
-        let vocab = Arc::clone(&self.space.vocab);
-        if vocab.stop_ids().binary_search(&id).is_ok() {
+        if self.space.vocab.stop_ids().binary_search(&id).is_ok() {
             return self.terminated || self.is_completed();
         }
         if self.terminated {
             return false;
         }
-        let Some(bytes) = vocab.spelling(id).filter(|b| !b.is_empty()) else { return false };
+        let Some(bytes) = self.spelling(id) else { return false };
         let before = self.checkpoint();
-        let fine = self.advance(bytes);
+        let fine = self.advance(&bytes);
         self.restore(before);
         fine
     }
