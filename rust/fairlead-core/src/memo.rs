@@ -1,4 +1,4 @@
-//! What has been worked out once, remembered for all threads: a map behind a lock per shard, for what only first visits
+//! What has been worked out once, remembered for all threads: a map behind a lock per shard, for what hardly any but first visits
 //! look up. What every visit looks up stands in slots and frames, which are read without a lock.
 
 use std::borrow::Borrow;

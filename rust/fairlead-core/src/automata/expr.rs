@@ -7,6 +7,7 @@
 //! structurally, so whatever is known of a residual is found again in every grammar, request and thread of a store.
 
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU8;
 
 use super::byteset::ByteSet;
 use super::counted::CountedState;
@@ -145,21 +146,44 @@ impl Flags {
 }
 
 /// An interned expression with what has been computed of it.
+///
+/// With the byte by which the list of slots marks those that are there, this takes two lines of a processor's cache: what it is
+/// lies in the first, what nearly every step asks for in the second, where that byte is.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Slot {
     pub(crate) node: Node,
-    pub(crate) flags: Flags,
-    /// Whether anything can still be completed: 0 not known, 1 yes, 2 no. Only `BOOLEAN` expressions need it.
-    pub(crate) alive: std::sync::atomic::AtomicU8,
-    /// How often a byte has been written from here before its row was made.
-    pub(crate) stepped: std::sync::atomic::AtomicU8,
     /// What members and elements unfold to.
     pub(crate) unfolded: OnceLock<ExprId>,
     /// The rule that it is the body of.
     pub(crate) rule: OnceLock<RuleId>,
     pub(crate) row: OnceLock<Row>,
     pub(crate) frame: OnceLock<Box<super::frame::Frame>>,
+    _padding: u64,
+    pub(crate) flags: Flags,
+    /// Whether anything can still be completed: 0 not known, 1 yes, 2 no. Only `BOOLEAN` expressions need it.
+    pub(crate) alive: AtomicU8,
+    /// How often a byte has been written from here before its row was made.
+    pub(crate) stepped: AtomicU8,
 }
+
+impl Slot {
+    pub(crate) fn new(node: Node, flags: Flags) -> Self {
+        Self {
+            node,
+            unfolded: OnceLock::new(),
+            rule: OnceLock::new(),
+            row: OnceLock::new(),
+            frame: OnceLock::new(),
+            _padding: 0,
+            flags,
+            alive: AtomicU8::new(0),
+            stepped: AtomicU8::new(0),
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Slot>() == 120);
 
 /// A sorted list of literals, each with what follows it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

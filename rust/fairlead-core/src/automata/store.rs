@@ -4,7 +4,7 @@
 //! matchers keep theirs through an `Arc`, new ones begin in a fresh one, with identical results.
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use foldhash::fast::FixedState;
@@ -24,17 +24,26 @@ use crate::vocab::{KINDS, Vocabulary};
 
 const SHARDS: usize = 16;
 
-/// An append-only list in which equal values have equal indices.
+/// An append-only list in which equal values have equal indices. Of those that were asked for last, each shard has so many at hand.
 #[derive(Debug)]
-struct Interner<T> {
+struct Interner<T, const RECENT: usize = 1> {
     values: boxcar::Vec<T>,
-    /// Half of each hash, and the index of the value.
-    shards: [Mutex<HashTable<(u32, u32)>>; SHARDS],
+    shards: [Mutex<Shard<RECENT>>; SHARDS],
 }
 
-impl<T> Interner<T> {
+/// Half of each hash, and the index of the value.
+#[derive(Debug)]
+struct Shard<const RECENT: usize> {
+    all: HashTable<(u32, u32)>,
+    /// Of twenty expressions that are there already, nineteen were asked for shortly before. The whole table doesn't fit the caches
+    /// of a processor; this does.
+    recent: [(u32, u32); RECENT],
+}
+
+impl<T, const RECENT: usize> Interner<T, RECENT> {
     fn new() -> Self {
-        Self { values: boxcar::Vec::new(), shards: std::array::from_fn(|_| Mutex::new(HashTable::new())) }
+        let shard = |_| Mutex::new(Shard { all: HashTable::new(), recent: [(0, u32::MAX); RECENT] });
+        Self { values: boxcar::Vec::new(), shards: std::array::from_fn(shard) }
     }
 
     fn intern<K: Hash>(&self, key: K, equals: impl Fn(&T, &K) -> bool, make: impl FnOnce(K) -> T) -> u32 {
@@ -44,11 +53,19 @@ impl<T> Interner<T> {
         let short = hash as u32;
         let spread = |short: u32| u64::from(short) << 32 | u64::from(short);
         let same = |&(h, i): &(u32, u32)| h == short && equals(&self.values[i as usize], &key);
-        if let Some(&(_, i)) = shard.find(spread(short), same) {
-            return i;
+        let Shard { all, recent } = &mut *shard;
+        let place = (hash >> 32) as usize % RECENT;
+        if recent[place].1 != u32::MAX && same(&recent[place]) {
+            return recent[place].1;
         }
-        let index = self.values.push(make(key)) as u32;
-        shard.insert_unique(spread(short), (short, index), |&(h, _)| spread(h));
+        let index = if let Some(&(_, i)) = all.find(spread(short), same) {
+            i
+        } else {
+            let index = self.values.push(make(key)) as u32;
+            all.insert_unique(spread(short), (short, index), |&(h, _)| spread(h));
+            index
+        };
+        recent[place] = (short, index);
         index
     }
 }
@@ -62,7 +79,7 @@ pub(crate) struct Rule {
 /// All that is interned, see the module's description.
 #[derive(Debug)]
 pub struct Store {
-    slots: Interner<Slot>,
+    slots: Interner<Slot, 256>,
     tables: Interner<Table>,
     members: Interner<MembersSpec>,
     elements: Interner<ElementsSpec>,
@@ -206,16 +223,8 @@ impl Store {
                 _ => 0,
             };
             self.charge(size_of::<Slot>() + 24 + owned);
-            Slot {
-                flags: self.flags_of(&node),
-                node,
-                alive: AtomicU8::new(0),
-                stepped: AtomicU8::new(0),
-                unfolded: OnceLock::new(),
-                rule: OnceLock::new(),
-                row: OnceLock::new(),
-                frame: OnceLock::new(),
-            }
+            let flags = self.flags_of(&node);
+            Slot::new(node, flags)
         };
         ExprId(self.slots.intern(node, |slot, key| slot.node == *key, make))
     }

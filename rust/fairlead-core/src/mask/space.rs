@@ -102,7 +102,7 @@ pub(crate) struct Space {
     text: Arc<OnceLock<TextMasks>>,
     entries: boxcar::Vec<MaskEntry>,
     /// The masks of frames that are returned to, or entered, at exits, where there are more than a frame keeps.
-    after: papaya::HashMap<(u32, ExprId), u32, foldhash::quality::FixedState>,
+    after: Memo<(u32, ExprId), u32>,
     exits: ExitSets,
     /// The exits of a free string.
     free_exits: OnceLock<ExitsId>,
@@ -132,7 +132,7 @@ impl Space {
             store: Store::of(&vocab),
             text,
             entries: boxcar::Vec::new(),
-            after: papaya::HashMap::with_hasher(foldhash::quality::FixedState::default()),
+            after: Memo::default(),
             exits: ExitSets::new(&vocab.trie),
             free_exits: OnceLock::new(),
             chains: ChainSteps::default(),
@@ -318,7 +318,7 @@ impl Space {
             return entry;
         }
         if known.is_full()
-            && let Some(&entry) = self.after.pin().get(&(place, frame))
+            && let Some(entry) = self.after.get(&(place, frame))
         {
             return entry;
         }
@@ -327,7 +327,7 @@ impl Space {
             None => self.work_out(exits, frame, entered),
         };
         if !known.insert(place, entry) {
-            self.after.pin().insert((place, frame), entry);
+            self.after.insert((place, frame), entry);
         }
         entry
     }
