@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
 
@@ -126,3 +131,48 @@ def test_batches_while_others_compile_and_fill() -> None:
                 walk(compiled, i)
 
     at_once(work)
+
+
+def threads_of_this_process() -> set[str]:
+    return set(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+def test_the_threads_of_a_batch_go_with_the_thread_that_filled_it() -> None:
+    compiled = world.compiler().compile(Grammar.json_schema(TREE))
+
+    def fill() -> set[str]:
+        before = threads_of_this_process()
+        rows = np.zeros((48, world.WORDS), dtype=np.int32)
+        for _ in range(3):
+            fill_batch([GrammarMatcher(compiled) for _ in range(48)], rows, max_threads=3)
+        return threads_of_this_process() - before
+
+    with ThreadPoolExecutor(1) as pool:
+        mine = pool.submit(fill).result(60)
+    assert len(mine) == 2
+    until = time.monotonic() + 30
+    while threads_of_this_process() & mine and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not threads_of_this_process() & mine
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_batches_go_on_after_a_fork() -> None:
+    compiled = world.compiler().compile(Grammar.json_schema(TREE))
+    expected = world.mask(GrammarMatcher(compiled))
+
+    def fill() -> bool:
+        rows = np.zeros((48, world.WORDS), dtype=np.int32)
+        fill_batch([GrammarMatcher(compiled) for _ in range(48)], rows, max_threads=3)
+        return all(np.array_equal(row, expected) for row in rows)
+
+    assert fill()
+    child = os.fork()
+    if child == 0:
+        # Nothing of the test runner may run here; a batch that waits for ever is ended.
+        signal.alarm(60)
+        os._exit(0 if fill() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert fill()

@@ -174,7 +174,7 @@ class BatchGrammarMatcher:
     """Works on many matchers at once, on threads, with the interpreter released.
 
     Args:
-        max_threads: Taken for XGrammar's sake: as many threads as there are processors.
+        max_threads: The caller's thread included; ``"auto"``, the default, is one for each processor.
     """
 
     def __init__(self, max_threads: int | Literal["auto"] = "auto") -> None:
@@ -190,7 +190,7 @@ class BatchGrammarMatcher:
         """Write the masks of all matchers into their rows; default: row i for matcher i."""
         inner = [matcher.matcher for matcher in matchers]
         if indices is None or list(indices) == list(range(len(inner))):
-            _core.fill_batch(inner, bitmask)
+            _core.fill_batch(inner, bitmask, max_threads=None if self.max_threads == "auto" else self.max_threads)
             return
         if len(indices) != len(inner):
             raise GrammarError("there must be one index for each matcher")

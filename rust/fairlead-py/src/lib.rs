@@ -1,7 +1,7 @@
 //! Python bindings of fairlead: the extension module `fairlead._core`.
 //!
 //! Conversion, buffers and detaching, nothing else: what is computed is computed in `fairlead-core`. Unsafe code stands
-//! in [`buffers`], and where the allocator is told what to take.
+//! in [`buffers`], where the allocator is told what to take, and where a batch is lent to other threads.
 #![deny(unsafe_code)]
 // Doc comments of Python-visible items are Python docstrings.
 #![allow(clippy::doc_markdown)]
@@ -19,6 +19,7 @@ mod matcher;
 mod messages;
 mod stop;
 mod vocab;
+mod workers;
 
 use pyo3::prelude::*;
 

@@ -1,6 +1,6 @@
 //! `GrammarMatcher` and `fill_batch`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fairlead_core::{Budget, DraftTree, GrammarMatcher as CoreMatcher};
@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use crate::buffers::{with_mask_row, with_mask_rows};
 use crate::errors::OrRaise;
 use crate::grammar::CompiledGrammar;
+use crate::workers::together;
 
 /// One text being written under a grammar: which tokens may follow, and what has been accepted.
 ///
@@ -338,15 +339,22 @@ fn outside(token_id: i64, size: usize) -> PyErr {
     PyIndexError::new_err(format!("token id {token_id} is outside the vocabulary of {size}"))
 }
 
-/// So long a batch is filled by the caller's thread alone.
-const ALONE: Duration = Duration::from_micros(100);
+/// Asking reads files, which takes as long as a batch.
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+
+/// So many rows for each thread are worth waking it: masks that are known take a microsecond each.
+const SHARE: usize = 16;
+
+/// Fewer rows are filled by the caller's thread alone, unless it takes longer than this.
+const ALONE: Duration = Duration::from_micros(50);
 
 /// Fills one row for each matcher, on several threads and with the interpreter lock released.
 ///
 /// Args:
 ///     matchers: Matchers of one vocabulary; None leaves a row as it is.
 ///     bitmask: As for ``GrammarMatcher.fill_next_token_bitmask``, with at least as many rows as matchers.
-///     max_threads: Default: one for each core, at most one for eight rows.
+///     max_threads: The caller's thread included. Default: one for each core. One for every sixteen rows is used at once, and
+///         for fewer rows as many as there are once they have taken 50 us.
 #[pyfunction]
 #[pyo3(signature = (matchers, bitmask, *, max_threads=None))]
 pub(crate) fn fill_batch(
@@ -368,8 +376,7 @@ pub(crate) fn fill_batch(
     if jobs.iter().any(|(_, m)| m.words != words) {
         return Err(PyValueError::new_err("the matchers of a batch must share one vocabulary size"));
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = max_threads.unwrap_or_else(|| cores.min(jobs.len().div_ceil(8))).max(1);
+    let threads = max_threads.unwrap_or_else(|| *CORES).max(1);
     with_mask_rows(bitmask, words, |rows| {
         let mut rows: Vec<Option<&mut [u32]>> = rows.into_iter().map(Some).collect();
         let mut work = Vec::with_capacity(jobs.len());
@@ -380,30 +387,25 @@ pub(crate) fn fill_batch(
         }
         py.detach(|| {
             // The locks are taken detached and released before attaching again.
-            let fill = |part: &mut [(&Mutex<CoreMatcher>, &mut [u32])]| {
-                for (state, row) in part {
-                    state.lock().unwrap_or_else(PoisonError::into_inner).fill(row);
-                }
+            let fill = |(state, row): (&Mutex<CoreMatcher>, &mut [u32])| {
+                state.lock().unwrap_or_else(PoisonError::into_inner).fill(row);
             };
-            // Masks that are known take a microsecond each: for few of them no thread is worth starting.
-            let begun = Instant::now();
-            let mut alone = 0;
-            while alone < work.len() && begun.elapsed() < ALONE {
-                fill(&mut work[alone..=alone]);
-                alone += 1;
+            let rows = work.len();
+            let mut work = work.into_iter();
+            let mut helpers = threads.min(rows / SHARE).saturating_sub(1);
+            if helpers == 0 {
+                let begun = Instant::now();
+                while begun.elapsed() < ALONE
+                    && let Some(one) = work.next()
+                {
+                    fill(one);
+                }
+                helpers = threads.min(work.len()).saturating_sub(1);
             }
-            let rest = &mut work[alone..];
-            let share = rest.len().div_ceil(threads).max(1);
-            std::thread::scope(|scope| {
-                let mut parts = rest.chunks_mut(share);
-                let mine = parts.next();
-                for part in parts {
-                    scope.spawn(move || fill(part));
-                }
-                if let Some(part) = mine {
-                    fill(part);
-                }
-            });
+            let work = Mutex::new(work);
+            let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let rest = || std::iter::from_fn(next).for_each(fill);
+            if helpers == 0 { rest() } else { together(helpers, &rest) }
         });
         Ok(())
     })?
