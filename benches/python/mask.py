@@ -15,7 +15,6 @@ import glob
 import json
 import os
 import tarfile
-import threading
 import time
 from collections import defaultdict
 from importlib.metadata import version
@@ -248,51 +247,6 @@ def chart(results: dict[str, list[dict[str, Any]]], path: Path, title: str) -> N
     figure.savefig(path, metadata={"Date": None, "Creator": None})
 
 
-def threads(info: Any, schema: str, tokens: list[int], console: Console) -> None:
-    """Steps of one compiled grammar on several threads, and a batch of rows filled by them."""
-    compiled = fairlead.GrammarCompiler(info).compile_json_schema(schema)
-
-    def walk(times: int) -> None:
-        mask = fairlead.allocate_token_bitmask(1, info.vocab_size)
-        for _ in range(times):
-            matcher = fairlead.GrammarMatcher(compiled)
-            for token in tokens:
-                matcher.fill_next_token_bitmask(mask, 0)
-                matcher.accept_token(token)
-
-    def seconds(count: int, times: int) -> float:
-        workers = [threading.Thread(target=walk, args=(times,)) for _ in range(count)]
-        begun = time.perf_counter()
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        return time.perf_counter() - begun
-
-    cores = len(os.sched_getaffinity(0))
-    walk(20)
-    one, four = min(seconds(1, 200) for _ in range(3)), min(seconds(4, 200) for _ in range(3))
-    console.print(
-        f"4 threads on one grammar: {4 * one / four:.2f} times the steps of one ({cores} cores, with the lock)"
-    )
-    matchers = []
-    for row in range(64):
-        matcher = fairlead.GrammarMatcher(compiled)
-        for token in tokens[: row % len(tokens)]:
-            matcher.accept_token(token)
-        matchers.append(matcher)
-    batch = fairlead.allocate_token_bitmask(64, info.vocab_size)
-
-    def filled(count: int) -> float:
-        begun = time.perf_counter()
-        for _ in range(50):
-            fairlead.fill_batch(matchers, batch, max_threads=count)
-        return (time.perf_counter() - begun) / 50
-
-    one, four = min(filled(1) for _ in range(5)), min(filled(4) for _ in range(5))
-    console.print(f"fill_batch, 64 rows: {one * 1e6:.0f} us on 1 thread, {four * 1e6:.0f} us on 4 ({one / four:.2f}x)")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data")
@@ -323,7 +277,6 @@ def main() -> None:
         for name, engine in order if at % 2 == 0 else order[::-1]:
             results[name].append(measure(engine, json.dumps(schema), texts[-1]))
     show(results, console)
-    threads(info, json.dumps(items[0][1]), texts[0][0], console)
     if args.slowest:
         steps = []
         for (name, _, _), record, instances in zip(items, results["fairlead"], texts, strict=True):

@@ -1,12 +1,15 @@
 //! Replays MaskBench without Python: every schema compiled and every instance walked, once, in one cold process, so that a
 //! profiler sees nothing but the engine.
 //!
-//! usage: replay FILE.jsonl [--only TEXT] [--flush MB] [--slow US] [--bare]
+//! usage: replay FILE.jsonl [--only TEXT] [--flush MB] [--slow US] [--bare] [--threads N]
 //!
 //! `prepare.py` makes the file. `--flush` goes through so many MB of other memory before each schema, as a process does that has
 //! other work between two requests; `--slow` lists the steps that take longer, with their page faults; `--bare` computes no hash
 //! of the masks, which takes the caches from what is measured. The allocator is mimalloc as it is by itself: with huge pages,
-//! unless `MIMALLOC_ALLOW_THP=0` is in the environment. A step that made the engine's memory grow is told apart as a first visit.
+//! unless `MIMALLOC_ALLOW_THP=0` is in the environment. A step that made the engine's memory grow is told apart as a first visit. `--threads` measures something else: how many steps so many threads
+//! take together.
+
+mod threads;
 
 use std::hash::{BuildHasher, Hasher};
 use std::hint::black_box;
@@ -26,11 +29,13 @@ struct Options {
     flush: usize,
     slow: f64,
     bare: bool,
+    threads: usize,
 }
 
 fn options() -> Options {
     let mut args = std::env::args().skip(1);
-    let mut options = Options { file: String::new(), only: String::new(), flush: 0, slow: f64::INFINITY, bare: false };
+    let mut options =
+        Options { file: String::new(), only: String::new(), flush: 0, slow: f64::INFINITY, bare: false, threads: 0 };
     while let Some(arg) = args.next() {
         let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
         match arg.as_str() {
@@ -38,6 +43,7 @@ fn options() -> Options {
             "--flush" => options.flush = value().parse().expect("a number of MB"),
             "--slow" => options.slow = value().parse().expect("a number of us"),
             "--bare" => options.bare = true,
+            "--threads" => options.threads = value().parse().expect("a number of threads"),
             _ => options.file = arg,
         }
     }
@@ -85,6 +91,21 @@ fn faults() -> u64 {
     after.split_whitespace().nth(7).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
+fn tokens(test: &Value) -> impl Iterator<Item = u32> {
+    test["tokens"].as_array().expect("tokens").iter().map(|t| t.as_u64().expect("an id") as u32)
+}
+
+/// A schema and its instances; None for one that the compiler refuses.
+fn walk(compiler: &Compiler, line: &str, only: &str) -> Option<threads::Walk> {
+    let entry: Value = serde_json::from_str(line).expect("JSON");
+    if !entry["name"].as_str().expect("a name").contains(only) {
+        return None;
+    }
+    let compiled = compiler.compile(&Grammar::json_schema(entry["schema"].as_str().expect("a schema"))).ok()?;
+    let tests = entry["tests"].as_array().expect("tests").iter().map(|test| tokens(test).collect()).collect();
+    Some(threads::Walk { compiled, tests })
+}
+
 fn since(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e6
 }
@@ -99,6 +120,10 @@ fn main() {
     let start = Instant::now();
     let compiler = Compiler::new(Arc::clone(&vocab), CompilerOptions::default());
     println!("compiler {:.0} ms, {:.1} MB", since(start) / 1000.0, compiler.cache_bytes() as f64 / 1e6);
+    if options.threads > 0 {
+        let walks: Vec<_> = lines.filter_map(|line| walk(&compiler, &line, &options.only)).collect();
+        return threads::run(&walks, options.threads, vocab.words());
+    }
     let (mut first, mut again, mut all) = (Times::default(), Times::default(), Times::default());
     let (mut compile, mut first_mask, mut whole) = (Times::default(), Times::default(), Times::default());
     let mut row = vec![0u32; vocab.words()];
@@ -123,7 +148,7 @@ fn main() {
         let mut total = ttfm;
         for test in entry["tests"].as_array().expect("tests") {
             let mut matcher = GrammarMatcher::new(&compiled, None, false);
-            for token in test["tokens"].as_array().expect("tokens").iter().map(|t| t.as_u64().expect("an id") as u32) {
+            for token in tokens(test) {
                 let held = compiler.cache_bytes();
                 let faulted = if options.slow.is_finite() { faults() } else { 0 };
                 let start = Instant::now();
