@@ -101,6 +101,7 @@ def test_texts_are_complete_in_time(schema: Any, seed: int, spare: int) -> None:
     assert complete and len(text.decode()) <= characters, (text, characters)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(schemas(), st.integers(0, 2**32))
 def test_far_from_the_bound_masks_are_the_plain_ones(schema: Any, seed: int) -> None:
     assume(not mentions(schema, UNBOUNDED_BY_A_BUDGET))

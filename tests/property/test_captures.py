@@ -7,7 +7,7 @@ from typing import Any
 
 from fairlead import Grammar, GrammarCompiler, GrammarMatcher, TokenizerInfo
 from fairlead.errors import GrammarError
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 RULES = ["root", "a", "b"]
@@ -116,6 +116,8 @@ class Reference:
         return None
 
 
+# Few texts that are drawn at random fit.
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(grammars, st.text("xy", max_size=6))
 def test_captures(rules: dict[str, Item], text: str) -> None:
     source = "\n".join(f"{name} ::= {written(body)}" for name, body in rules.items())

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::events::{KeyEvent, KeyEvents};
 use super::text::Escaped;
 use crate::memo::Memo;
-use crate::vocab::{ROOT, Trie};
+use crate::vocab::{Child, ROOT, Trie};
 
 /// The id of an interned set of exits.
 pub(crate) type ExitsId = u32;
@@ -20,7 +20,7 @@ pub(super) const AT_ROOT: ExitsId = 1;
 /// So many nodes are walked from one by one.
 const FEW: usize = 4;
 /// Nodes below a set of exits up to which its tails are merged into a trie of their own.
-const MERGED: usize = 1 << 16;
+const MERGED: usize = 1 << 12;
 
 /// A trie in which equal beginnings of what follows some nodes are merged, and where in it that begins.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ struct Exits {
     nodes: OnceLock<Box<[u32]>>,
     lacking: Option<Lacking>,
     tails: OnceLock<Option<Tails>>,
+    /// The children of all nodes, by their bytes.
+    heads: OnceLock<Box<[Child]>>,
     /// The events of keys that are completed at these nodes.
     events: OnceLock<Arc<KeyEvents>>,
     /// The texts with escapes that a free string can be that goes on at these nodes.
@@ -129,6 +131,28 @@ impl ExitSets {
             })
         };
         self.sets[exits as usize].tails.get_or_init(merge).as_ref()
+    }
+
+    /// The children of all nodes of a set, by their bytes: of very many nodes, few go on with what a frame begins with.
+    pub(super) fn heads(&self, main: &Trie, exits: ExitsId, charge: impl Fn(usize)) -> &[Child] {
+        self.sets[exits as usize].heads.get_or_init(|| {
+            let children = || self.nodes(exits).iter().flat_map(|&node| main.children(node));
+            // Sorted by counting: there are many of them, and a byte has few values.
+            let mut places = [0usize; 257];
+            children().for_each(|child| places[usize::from(child.byte()) + 1] += 1);
+            for byte in 0..256 {
+                places[byte + 1] += places[byte];
+            }
+            let Some(&first) = children().next() else { return Box::default() };
+            let mut heads = vec![first; places[256]];
+            for &child in children() {
+                let place = &mut places[usize::from(child.byte())];
+                heads[*place] = child;
+                *place += 1;
+            }
+            charge(heads.len() * size_of::<Child>());
+            heads.into()
+        })
     }
 
     /// Tells what follows a set, merged, where that is known already.

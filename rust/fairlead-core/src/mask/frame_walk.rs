@@ -70,15 +70,19 @@ impl<'a> FrameWalk<'a> {
     /// Looks at what follows a node while a frame is written. Rules that begin right there are left out, and so is
     /// that the frame may end there.
     pub(super) fn visit(&mut self, node: u32, frame: ExprId) {
+        self.visit_all(self.trie.children(node), frame);
+    }
+
+    /// The same for the children of one node or of many, ordered by their bytes.
+    pub(super) fn visit_all(&mut self, children: &[Child], frame: ExprId) {
         match *self.store.node(frame) {
             Node::Switch(slice) if self.store.table(slice.table).ended(slice).is_none() => {
-                return self.literals(node, slice, None);
+                return self.literals(children, slice, None);
             }
-            Node::Ranked(slice, from, to) => return self.literals(node, slice, Some((from, to))),
+            Node::Ranked(slice, from, to) => return self.literals(children, slice, Some((from, to))),
             _ => {}
         }
-        let (store, trie) = (self.store, self.trie);
-        let children = trie.children(node);
+        let store = self.store;
         let boolean = store.flags(frame).boolean();
         let row = store.row(frame);
         if children.len() * 2 < row.edges.len() {
@@ -148,12 +152,11 @@ impl<'a> FrameWalk<'a> {
 
     /// The literals of a slice that are longer than its depth, those with a rank in a range: trie and table side by
     /// side, without a residual for each beginning.
-    fn literals(&mut self, node: u32, slice: Slice, ranks: Option<(u32, u32)>) {
+    fn literals(&mut self, children: &[Child], slice: Slice, ranks: Option<(u32, u32)>) {
         let (store, trie) = (self.store, self.trie);
         let table = store.table(slice.table);
         let (entries, depth) = (&table.entries, slice.depth as usize);
         let inside = |i: u32| ranks.is_none_or(|(from, to)| (from..to).contains(&table.ranks[i as usize]));
-        let children = trie.children(node);
         let mut lo = slice.lo;
         while lo < slice.hi {
             let b = entries[lo as usize].0[depth];
@@ -161,16 +164,16 @@ impl<'a> FrameWalk<'a> {
             let part = Slice { lo, hi: lo + same as u32, depth: slice.depth + 1, ..slice };
             lo = part.hi;
             let found = within(children, b, b);
-            let [child] = found else { continue };
-            let node = child.node();
-            if ranks.is_some() && !(part.lo..part.hi).any(inside) {
+            if found.is_empty() || (ranks.is_some() && !(part.lo..part.hi).any(inside)) {
                 continue;
             }
             match table.ended(part) {
                 None => {
-                    self.found.tokens.extend_from_slice(trie.own_tokens(node));
-                    if trie.below(node) > 0 {
-                        self.literals(node, part, ranks);
+                    for node in found.iter().map(|child| child.node()) {
+                        self.found.tokens.extend_from_slice(trie.own_tokens(node));
+                        if trie.below(node) > 0 {
+                            self.literals(trie.children(node), part, ranks);
+                        }
                     }
                 }
                 Some(tail) if part.lo + 1 == part.hi => self.enter(tail, found),

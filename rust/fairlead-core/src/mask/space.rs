@@ -26,6 +26,8 @@ use crate::vocab::{ROOT, Trie, Vocabulary};
 
 /// Up to so many nodes what follows an optional beginning is looked for together with what follows none.
 const TOGETHER: usize = 64;
+/// What goes on at more nodes than this is looked for among the children of all of them.
+const MANY: usize = 256;
 /// More tokens than this are kept as a bitmask of their own.
 const DENSE: usize = 1500;
 /// A mask being put together.
@@ -437,7 +439,8 @@ impl Space {
     fn put_together(&self, mask: &mut Mask, exits: ExitsId, frame: ExprId, entered: bool, own: Events) {
         if let Some((first, rest)) = leading(&self.store, frame) {
             let left = self.add(mask, exits, first, true, Events::Inner);
-            if self.exits.nodes(left).len() <= TOGETHER && !self.store.nullable(rest) {
+            let few = self.exits.nodes(left).len() <= TOGETHER && self.exits.nodes(exits).len() <= MANY;
+            if few && !self.store.nullable(rest) {
                 // Whitespace or none: what follows is found at once.
                 return self.add_rest(mask, self.both(exits, left), rest, own);
             }
@@ -544,7 +547,8 @@ impl Space {
 
     /// The tokens that go on with a frame's own bytes.
     fn walk_from(&self, exits: ExitsId, frame: ExprId) -> OwnBytes {
-        let (trie, starts) = match self.tails(exits) {
+        let tails = self.tails(exits);
+        let (trie, starts) = match tails {
             Some(tails) => (&*tails.trie, &*tails.starts),
             None => (&self.vocab.trie, self.exits.nodes(exits)),
         };
@@ -552,6 +556,11 @@ impl Space {
         let string = matches!(self.store.node(frame), Node::Text(_));
         let new = if string { FrameWalk::regular } else { FrameWalk::new };
         let mut walk = new(&self.store, trie);
+        if tails.is_none() && starts.len() > MANY {
+            let heads = self.exits.heads(&self.vocab.trie, exits, |bytes| self.store.charge(bytes));
+            walk.visit_all(heads, frame);
+            return walk.finish();
+        }
         for &start in starts {
             walk.visit(start, frame);
         }
