@@ -50,6 +50,7 @@ class Grammar:
         whitespace: Literal["bounded", "compact", "free"] = "bounded",
         max_whitespace: int = 64,
         separators: tuple[str, str] | None = None,
+        indent: int | str | None = None,
         property_order: Literal["schema", "any"] = "schema",
         integer_fraction: bool = False,
         format_assertion: bool = True,

@@ -21,6 +21,7 @@ GRAMMARS = [
     Grammar.json(),
     Grammar.json_schema({"type": "integer"}, whitespace="compact", integer_fraction=True, format_assertion=False),
     Grammar.json_schema({"$ref": "urn:x"}, separators=(", ", ": "), draft="7", resources={"urn:x": {"type": "null"}}),
+    Grammar.json_schema({"type": "array"}, indent=3, separators=(" ,", ":")),
     Grammar.json_schema({"type": "object"}, whitespace="free", property_order="any"),
     Grammar.json_schema({"type": "object"}, max_whitespace=3, draft="2019-09"),
     Grammar.regex("a") + (Grammar.choice(["b", "c"]) | Grammar.json_schema({"const": 1})),

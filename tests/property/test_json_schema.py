@@ -52,6 +52,21 @@ def test_instances_are_accepted_exactly_when_valid(schema: Any, seed: int) -> No
     event("schema without any value" if grammar is None else f"valid: {valid and 1}")
 
 
+@given(schemas(), st.integers(0, 2**32), st.sampled_from([0, 1, 4, "\t"]))
+def test_a_fixed_indentation_is_that_of_json_dumps(schema: Any, seed: int, indent: int | str) -> None:
+    validator = Draft202012Validator(schema)
+    grammar = compiled(schema, property_order="any", integer_fraction=True, indent=indent)
+    matcher = GrammarMatcher(grammar) if grammar else None
+    writer = Writer(schema, seed)
+    for _ in range(12):
+        value = writer.value(schema)
+        fixed = json.dumps(value, ensure_ascii=False, indent=indent)
+        assert (matcher is not None and world.accepts(matcher, fixed)) == validator.is_valid(value), fixed
+        for other in (None, 0, 2, "\t "):
+            text = json.dumps(value, ensure_ascii=False, indent=other)
+            assert text == fixed or matcher is None or not world.accepts(matcher, text), text
+
+
 # Keywords whose schemas meet others at the same value: where the keys of two orders meet is not for these tests.
 COMBINED = (
     "allOf",

@@ -26,6 +26,7 @@ OPTIONS = st.fixed_dictionaries(
         "integer_fraction": st.booleans(),
         "whitespace": st.sampled_from(["bounded", "bounded", "compact", "free"]),
         "max_whitespace": st.sampled_from([0, 2, 64]),
+        "indent": st.sampled_from([None, None, None, 1]),
     }
 )
 GRAMMARS = st.one_of(

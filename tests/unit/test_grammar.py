@@ -181,6 +181,10 @@ def test_a_schema_is_text_a_mapping_a_boolean_a_model_or_a_type() -> None:
         {"separators": (";", ":")},
         {"separators": (",", "x:")},
         {"separators": (",,", ":")},
+        {"separators": (", ", ": "), "whitespace": "none"},
+        {"indent": "--"},
+        {"indent": "\n"},
+        {"indent": 65},
     ],
 )
 def test_bad_options(options: dict[str, Any]) -> None:
@@ -307,3 +311,24 @@ def test_equal_mask_ids_are_equal_masks():
             bitmask = allocate_token_bitmask(1, 257)
             matcher.fill_next_token_bitmask(bitmask)
             assert seen.setdefault(matcher.mask_id(), bytes(bitmask)) == bytes(bitmask)
+
+
+def test_values_of_a_fixed_indentation_are_nested_so_deep() -> None:
+    compiled = compile_(
+        Grammar.json_schema(
+            {"$defs": {"t": {"type": "array", "items": {"$ref": "#/$defs/t"}}}, "$ref": "#/$defs/t"}, indent=1
+        )
+    )
+
+    def nested(depth: int) -> str:
+        value: list[Any] = []
+        for _ in range(depth - 1):
+            value = [value]
+        return json.dumps(value, indent=1)
+
+    for depth, expected in [(1, True), (32, True), (33, False)]:
+        text = nested(depth)
+        assert (taken(GrammarMatcher(compiled), text) == len(text)) == expected
+    endless = {"type": "array", "items": {"$ref": "#"}, "minItems": 1}
+    with pytest.raises(SchemaError, match="nested at most 32 deep"):
+        compile_(Grammar.json_schema({"allOf": [endless], "$defs": {}}, indent=1))

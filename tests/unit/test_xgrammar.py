@@ -71,8 +71,9 @@ def test_separators_are_fixed_without_any_whitespace() -> None:
     tight = compiler.compile_json_schema({"type": "array"}, any_whitespace=False, separators=(",", ":"))
     for text, expected in [("[1, 2]", (True, False)), ("[1,2]", (False, True))]:
         assert (accepts(xgr.GrammarMatcher(spaced), text), accepts(xgr.GrammarMatcher(tight), text)) == expected
-    with pytest.raises(GrammarError, match="indentation"):
-        compiler.compile_json_schema({}, any_whitespace=False, indent=2)
+    lines = compiler.compile_json_schema({"type": "array"}, any_whitespace=False, indent=2)
+    for text, expected in [("[\n  1,\n  2\n]", True), ("[1, 2]", False), ("[\n  1, \n  2\n]", False)]:
+        assert accepts(xgr.GrammarMatcher(lines), text) == expected
 
 
 def test_the_loop_of_a_server() -> None:

@@ -59,8 +59,9 @@ class Grammar:
             schema: JSON text, a dictionary or a pydantic class.
             any_whitespace: Whitespace as ``fairlead.Grammar.json_schema`` allows it by default. If False, the
                 separators are fixed.
-            indent: Only None: lines and indentation can't be fixed.
-            separators: Between items and after keys, with ``any_whitespace=False``. Default ``(", ", ": ")``.
+            indent: With ``any_whitespace=False``, so many spaces for each level, each item on a line of its own.
+            separators: Between items and after keys, with ``any_whitespace=False``. Default ``(", ", ": ")``, with
+                ``indent`` ``(",", ": ")``.
             strict_mode: Where members or items are declared, no others.
             max_whitespace_cnt: Characters of whitespace in one place, at most.
             print_converted_ebnf: Only False: schemas aren't converted to EBNF.
@@ -70,13 +71,16 @@ class Grammar:
             GrammarError: An argument that isn't supported.
             SchemaError: A malformed schema.
         """
-        if indent is not None and not any_whitespace:
-            raise GrammarError("a fixed indentation isn't supported; leave any_whitespace=True")
         if print_converted_ebnf:
             raise GrammarError("schemas aren't converted to EBNF, so there is none to print")
         options: dict[str, Any] = {"property_order": "any" if any_order else "schema"}
         if not any_whitespace:
-            options |= {"whitespace": "compact", "separators": list(separators or (", ", ": "))}
+            options |= {
+                "whitespace": "compact",
+                "separators": list(separators or (", " if indent is None else ",", ": ")),
+            }
+            if indent is not None:
+                options["indent"] = indent
         elif max_whitespace_cnt is not None:
             options["max_whitespace"] = max_whitespace_cnt
         plain = _schema(schema)

@@ -212,7 +212,7 @@ impl Compiler {
         let root = grammar.root(&space.store, &self.options.limits)?;
         if root == EMPTY || !space.store.alive(root) {
             return Err(match grammar {
-                Grammar::JsonSchema { .. } => Error::schema("", "no JSON value satisfies this schema"),
+                Grammar::JsonSchema { options, .. } => Error::schema("", options.whitespace.no_value()),
                 _ => Error::grammar("no text satisfies this grammar"),
             });
         }

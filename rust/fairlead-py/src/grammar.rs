@@ -23,21 +23,47 @@ pub(crate) struct Grammar {
     core: CoreGrammar,
 }
 
-fn whitespace(kind: &str, most: u32, separators: Option<(String, String)>) -> PyResult<Whitespace> {
-    if let Some((item, key)) = separators {
+/// What stands for one step of indentation: so many spaces, or a text.
+#[derive(FromPyObject)]
+enum Indent {
+    Spaces(usize),
+    Text(String),
+}
+
+impl Indent {
+    fn text(self) -> PyResult<String> {
+        match self {
+            Self::Spaces(n) if n <= 64 => Ok(" ".repeat(n)),
+            Self::Text(text) if text.len() <= 64 && text.chars().all(|c| matches!(c, ' ' | '\t')) => Ok(text),
+            _ => Err(PyValueError::new_err("indent is a number of spaces or a text of spaces and tabs, up to 64")),
+        }
+    }
+}
+
+fn whitespace(
+    kind: &str,
+    most: u32,
+    separators: Option<(String, String)>,
+    indent: Option<Indent>,
+) -> PyResult<Whitespace> {
+    if let Some((item, key)) = &separators {
         let blank =
             |text: &str, mark: char| text.matches(mark).count() == 1 && text.replace(mark, "").trim().is_empty();
-        if !blank(&item, ',') || !blank(&key, ':') {
+        if !blank(item, ',') || !blank(key, ':') {
             return Err(PyValueError::new_err(
                 "separators must be a comma and a colon, each with whitespace around it",
             ));
         }
-        return Ok(Whitespace::Separators { item, key });
     }
-    match kind {
-        "bounded" => Ok(Whitespace::Bounded(most)),
-        "compact" => Ok(Whitespace::Compact),
-        "free" => Ok(Whitespace::Free),
+    match (kind, separators, indent) {
+        ("bounded" | "compact" | "free", separators, Some(indent)) => {
+            let (item, key) = separators.unwrap_or_else(|| (",".into(), ": ".into()));
+            Ok(Whitespace::Indented { indent: indent.text()?, item, key })
+        }
+        ("bounded" | "compact" | "free", Some((item, key)), None) => Ok(Whitespace::Separators { item, key }),
+        ("bounded", None, None) => Ok(Whitespace::Bounded(most)),
+        ("compact", None, None) => Ok(Whitespace::Compact),
+        ("free", None, None) => Ok(Whitespace::Free),
         _ => Err(PyValueError::new_err(format!("whitespace is 'bounded', 'compact' or 'free', not {kind:?}"))),
     }
 }
@@ -52,6 +78,10 @@ impl Grammar {
     ///         and up to ``max_whitespace`` spaces or tabs. ``"compact"``: none. ``"free"``: any amount.
     ///     max_whitespace: See ``whitespace``; default 64.
     ///     separators: Fixed separators such as ``(", ", ": ")`` instead of ``whitespace``.
+    ///     indent: Instead of ``whitespace``, each item and member on a line of its own, as ``json.dumps`` writes it: so
+    ///         many spaces (up to 64) further in for each array and object around it, or a text of spaces and tabs.
+    ///         Empty ones have nothing inside. ``separators`` are ``(",", ": ")`` then by default. Values lie in at most
+    ///         32 arrays and objects.
     ///     property_order: ``"schema"`` (default): declared keys in the schema's order, others last. ``"any"``.
     ///     integer_fraction: Whether whole numbers may be written ``1.0``; default False.
     ///     format_assertion: Whether known formats constrain; default True.
@@ -63,7 +93,7 @@ impl Grammar {
     ///     ValueError: An option has another value. Mistakes in the schema are raised when it is compiled.
     #[staticmethod]
     #[pyo3(signature = (
-        schema, *, whitespace="bounded", max_whitespace=64, separators=None, property_order="schema",
+        schema, *, whitespace="bounded", max_whitespace=64, separators=None, indent=None, property_order="schema",
         integer_fraction=false, format_assertion=true, draft=None, resources=None
     ))]
     #[allow(clippy::too_many_arguments)] // one for each option
@@ -72,6 +102,7 @@ impl Grammar {
         whitespace: &str,
         max_whitespace: u32,
         separators: Option<(String, String)>,
+        indent: Option<Indent>,
         property_order: &str,
         integer_fraction: bool,
         format_assertion: bool,
@@ -96,7 +127,7 @@ impl Grammar {
         }
         known.sort();
         let options = JsonOptions {
-            whitespace: self::whitespace(whitespace, max_whitespace, separators)?,
+            whitespace: self::whitespace(whitespace, max_whitespace, separators, indent)?,
             any_order,
             integer_fraction,
             format_assertion,
@@ -259,6 +290,10 @@ fn as_dict<'py>(grammar: &CoreGrammar, py: Python<'py>) -> PyResult<Bound<'py, P
                 Whitespace::Compact => data.set_item("whitespace", "compact")?,
                 Whitespace::Free => data.set_item("whitespace", "free")?,
                 Whitespace::Separators { item, key } => data.set_item("separators", (item, key))?,
+                Whitespace::Indented { indent, item, key } => {
+                    data.set_item("indent", indent)?;
+                    data.set_item("separators", (item, key))?;
+                }
             }
             data.set_item("property_order", if options.any_order { "any" } else { "schema" })?;
             data.set_item("integer_fraction", options.integer_fraction)?;

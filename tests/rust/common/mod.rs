@@ -62,6 +62,7 @@ struct Options {
     whitespace: Option<String>,
     max_whitespace: Option<u32>,
     separators: Option<(String, String)>,
+    indent: Option<String>,
     property_order: Option<String>,
     #[serde(default)]
     integer_fraction: bool,
@@ -82,6 +83,10 @@ struct RawLimits {
 impl Options {
     fn read(&self) -> JsonOptions {
         let whitespace = match (self.separators.clone(), self.whitespace.as_deref()) {
+            (pair, _) if let Some(indent) = self.indent.clone() => {
+                let (item, key) = pair.unwrap_or_else(|| (",".into(), ": ".into()));
+                Whitespace::Indented { indent, item, key }
+            }
             (Some((item, key)), _) => Whitespace::Separators { item, key },
             (_, Some("compact")) => Whitespace::Compact,
             (_, Some("free")) => Whitespace::Free,
@@ -455,6 +460,7 @@ pub(crate) fn json_options() -> impl Strategy<Value = JsonOptions> {
         Just(Whitespace::Compact),
         Just(Whitespace::Free),
         Just(Whitespace::Separators { item: ", ".into(), key: ": ".into() }),
+        Just(Whitespace::Indented { indent: " ".into(), item: ",".into(), key: ": ".into() }),
     ];
     (whitespace, any::<bool>(), any::<bool>()).prop_map(|(whitespace, any_order, integer_fraction)| JsonOptions {
         whitespace,

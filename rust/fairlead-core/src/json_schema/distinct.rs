@@ -63,7 +63,7 @@ impl Emitter<'_, '_> {
             items.push(item);
         }
         let rest = items.pop().unwrap_or_default();
-        let spec = DistinctSpec { prefix: items.into(), rest, layout: self.layout };
+        let spec = DistinctSpec { prefix: items.into(), rest, layout: self.layout() };
         Ok(self.store.distinct_array(spec, arrays.lo, arrays.hi, values.len() as u32))
     }
 
@@ -124,7 +124,7 @@ impl Emitter<'_, '_> {
             }
             let spellings = match &value {
                 Value::String(text) if free => self.store.text(self.store.literal(text.as_bytes()), 0, UNBOUNDED),
-                _ => self.exactly(&value).map_err(|e| e.to_string())?,
+                _ => self.exactly(&value, self.depth_inside(self.depth)).map_err(|e| e.to_string())?,
             };
             let text = match &value {
                 Value::String(text) if !free => Some(spelled(text)),

@@ -8,7 +8,7 @@ use super::IndexMap;
 use hashbrown::{HashMap, HashSet};
 use serde_json::Value;
 
-use super::options::{JsonOptions, Whitespace};
+use super::options::{JsonOptions, MAX_INDENTED, Whitespace};
 use super::plan::{PlannedArray, PlannedObject};
 use super::read::{Branches, Reader};
 use super::shape::{Demands, Numbers, Shape, Strings};
@@ -17,6 +17,19 @@ use crate::automata::{
     MembersSpec, NumberRange, RuleId, Store, UNBOUNDED, Undeclared,
 };
 use crate::error::Error;
+
+/// Where a slot is: its demands, and how many arrays and objects are around it, if it matters.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Place {
+    demands: Demands,
+    depth: u32,
+}
+
+impl Place {
+    fn outermost(demands: &Demands) -> Self {
+        Self { demands: demands.clone(), depth: 0 }
+    }
+}
 
 /// A value position.
 #[derive(Debug, Default)]
@@ -31,11 +44,12 @@ struct Slot {
 pub(super) struct Emitter<'r, 'a> {
     pub(super) reader: &'r mut Reader<'a>,
     pub(super) store: &'a Store,
-    pub(super) layout: Layout,
-    slots: IndexMap<Demands, Slot>,
-    rules: HashMap<Demands, RuleId>,
+    /// The depth of the slot that is being looked at.
+    pub(super) depth: u32,
+    slots: IndexMap<Place, Slot>,
+    rules: HashMap<Place, RuleId>,
     /// Slots being emitted, and the rules of those that were reached again meanwhile.
-    open: HashMap<Demands, Option<RuleId>>,
+    open: HashMap<Place, Option<RuleId>>,
 }
 
 /// A key or string in its one spelling: only quotes, backslashes and control characters escaped, as short as can be.
@@ -59,7 +73,8 @@ pub(super) fn spelled(text: &str) -> Box<[u8]> {
     out.into()
 }
 
-fn layout(store: &Store, whitespace: &Whitespace) -> Layout {
+/// The whitespace of an array or object that has so many others around it.
+fn layout(store: &Store, whitespace: &Whitespace, depth: u32) -> Layout {
     let everywhere = |space: ExprId| Layout {
         empty: space,
         open: space,
@@ -70,6 +85,10 @@ fn layout(store: &Store, whitespace: &Whitespace) -> Layout {
         after_colon: space,
     };
     let bytes = |set: &[u8]| store.byte_set(ByteSet::of(set));
+    let around = |text: &str, mark: char| {
+        let (before, after) = text.split_once(mark).unwrap_or((text, ""));
+        (store.literal(before.as_bytes()), store.literal(after.as_bytes()))
+    };
     match whitespace {
         Whitespace::Compact => everywhere(EPS),
         Whitespace::Free => everywhere(store.call_of(store.repeat(bytes(b" \t\r\n"), 0, UNBOUNDED))),
@@ -78,12 +97,15 @@ fn layout(store: &Store, whitespace: &Whitespace) -> Layout {
             everywhere(store.call_of(store.union([store.repeat(store.byte(b' '), 0, 2), indent])))
         }
         Whitespace::Separators { item, key } => {
-            let after = |text: &str, mark: char| {
-                let (before, after) = text.split_once(mark).unwrap_or((text, ""));
-                (store.literal(before.as_bytes()), store.literal(after.as_bytes()))
-            };
-            let ((before_comma, after_comma), (before_colon, after_colon)) = (after(item, ','), after(key, ':'));
+            let ((before_comma, after_comma), (before_colon, after_colon)) = (around(item, ','), around(key, ':'));
             Layout { before_comma, after_comma, before_colon, after_colon, ..everywhere(EPS) }
+        }
+        Whitespace::Indented { indent, item, key } => {
+            let line = |depth: u32| store.literal(format!("\n{}", indent.repeat(depth as usize)).as_bytes());
+            let ((before_comma, after_comma), (before_colon, after_colon)) = (around(item, ','), around(key, ':'));
+            let open = line(depth + 1);
+            let after_comma = store.concat(after_comma, open);
+            Layout { empty: EPS, open, close: line(depth), before_comma, after_comma, before_colon, after_colon }
         }
     }
 }
@@ -91,8 +113,26 @@ fn layout(store: &Store, whitespace: &Whitespace) -> Layout {
 impl<'r, 'a> Emitter<'r, 'a> {
     pub(super) fn new(reader: &'r mut Reader<'a>) -> Self {
         let store = reader.store;
-        let layout = layout(store, &reader.options.whitespace);
-        Self { reader, store, layout, slots: IndexMap::default(), rules: HashMap::new(), open: HashMap::new() }
+        Self { reader, store, depth: 0, slots: IndexMap::default(), rules: HashMap::new(), open: HashMap::new() }
+    }
+
+    /// The whitespace of the array or object that is being looked at.
+    pub(super) fn layout(&self) -> Layout {
+        layout(self.store, &self.options().whitespace, self.depth)
+    }
+
+    fn is_indented(&self) -> bool {
+        matches!(self.options().whitespace, Whitespace::Indented { .. })
+    }
+
+    /// The depth of the values inside of one.
+    pub(super) fn depth_inside(&self, depth: u32) -> u32 {
+        if self.is_indented() { depth + 1 } else { 0 }
+    }
+
+    /// Where a value inside of the slot is that is being looked at.
+    fn inside(&self, demands: &Demands) -> Place {
+        Place { demands: demands.clone(), depth: self.depth_inside(self.depth) }
     }
 
     fn options(&self) -> &'a JsonOptions {
@@ -108,36 +148,40 @@ impl<'r, 'a> Emitter<'r, 'a> {
             self.plan_all(pair)?;
         }
         self.find_alive();
-        let overlapping =
-            exclusive.into_iter().filter(|(pair, _)| self.slots[pair].alive).map(|(_, branches)| branches);
+        let overlapping = exclusive
+            .into_iter()
+            .filter(|(pair, _)| self.slots[&Place::outermost(pair)].alive)
+            .map(|(_, branches)| branches);
         let overlapping: HashSet<Branches> = overlapping.collect();
         if !overlapping.is_empty() {
             return Ok(Err(overlapping));
         }
-        if !self.slots[root].alive {
+        let root = Place::outermost(root);
+        if !self.slots[&root].alive {
             return Ok(Ok(EMPTY));
         }
-        let rule = self.rule(root);
+        let rule = self.rule_at(root);
         Ok(Ok(self.store.body(rule)))
     }
 
     // ---- planning --------------------------------------------------------------------------------------------
 
     fn plan_all(&mut self, root: &Demands) -> Result<(), Error> {
-        let mut todo = vec![root.clone()];
-        while let Some(demands) = todo.pop() {
-            if self.slots.contains_key(&demands) {
+        let mut todo = vec![Place::outermost(root)];
+        while let Some(place) = todo.pop() {
+            if self.slots.contains_key(&place) {
                 continue;
             }
-            let shape = self.reader.shape_of(&demands)?;
+            let shape = self.reader.shape_of(&place.demands)?;
+            self.depth = place.depth;
             let slot = self.plan(shape)?;
             for array in &slot.arrays {
-                todo.extend(array.demands().cloned());
+                todo.extend(array.demands().map(|demands| self.inside(demands)));
             }
             for object in &slot.objects {
-                todo.extend(object.demands().cloned());
+                todo.extend(object.demands().map(|demands| self.inside(demands)));
             }
-            self.slots.insert(demands, slot);
+            self.slots.insert(place, slot);
             if self.slots.len() > self.reader.limits.max_nodes / 8 {
                 return Err(Error::limit("the schema has too many combinations of subschemas"));
             }
@@ -145,7 +189,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
         Ok(())
     }
 
-    fn plan(&mut self, shape: Shape) -> Result<Slot, Error> {
+    fn plan(&mut self, mut shape: Shape) -> Result<Slot, Error> {
         let store = self.store;
         let mut simple = Vec::new();
         let mut literals: Vec<(Box<[u8]>, ExprId)> = Vec::new();
@@ -168,10 +212,15 @@ impl<'r, 'a> Emitter<'r, 'a> {
         }
         simple.push(store.switch(literals));
         let mut slot = Slot::default();
+        if self.is_indented() && self.depth >= MAX_INDENTED {
+            // Deeper values than that aren't written.
+            shape.arrays.clear();
+            shape.objects.clear();
+        }
         for arrays in shape.arrays {
             if let Some(value) = arrays.exact.clone() {
                 if self.reader.admits_array(&arrays, &value)? {
-                    simple.push(self.exactly(&value)?);
+                    simple.push(self.exactly(&value, self.depth)?);
                 }
             } else {
                 match arrays.unique.clone().filter(|_| arrays.hi > 1) {
@@ -183,7 +232,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
         for objects in shape.objects {
             if let Some(value) = objects.exact.clone() {
                 if self.reader.admits_object(&objects, &value)? {
-                    simple.push(self.exactly(&value)?);
+                    simple.push(self.exactly(&value, self.depth)?);
                 }
             } else if let Some(planned) = PlannedObject::new(self.reader, &objects)? {
                 slot.objects.push(planned);
@@ -251,13 +300,12 @@ impl<'r, 'a> Emitter<'r, 'a> {
         loop {
             let mut changed = false;
             for at in (0..self.slots.len()).rev() {
-                let slot = &self.slots[at];
-                if slot.alive {
-                    continue;
-                }
+                let Some((place, slot)) = self.slots.get_index(at).filter(|(_, slot)| !slot.alive) else { continue };
+                let depth = self.depth_inside(place.depth);
+                let is_alive = |demands: &Demands| self.is_alive_at(&Place { demands: demands.clone(), depth });
                 let alive = !slot.simple.is_empty()
-                    || slot.arrays.iter().any(|a| a.alive(&|d| self.is_alive(d)))
-                    || slot.objects.iter().any(|o| o.alive(&|d| self.is_alive(d)));
+                    || slot.arrays.iter().any(|a| a.alive(&is_alive))
+                    || slot.objects.iter().any(|o| o.alive(&is_alive));
                 if alive {
                     self.slots[at].alive = true;
                     changed = true;
@@ -269,29 +317,42 @@ impl<'r, 'a> Emitter<'r, 'a> {
         }
     }
 
+    fn is_alive_at(&self, place: &Place) -> bool {
+        self.slots.get(place).is_some_and(|slot| slot.alive)
+    }
+
+    /// Whether a value inside of the slot that is being looked at has any.
     fn is_alive(&self, demands: &Demands) -> bool {
-        self.slots.get(demands).is_some_and(|slot| slot.alive)
+        self.is_alive_at(&self.inside(demands))
     }
 
     // ---- emission --------------------------------------------------------------------------------------------
 
-    /// The rule of a slot that has values. Slots without recursion share their rule with every equal one.
+    /// The rule of a value inside of the slot that is being looked at.
     fn rule(&mut self, demands: &Demands) -> RuleId {
-        if let Some(&rule) = self.rules.get(demands) {
+        self.rule_at(self.inside(demands))
+    }
+
+    /// The rule of a slot that has values. Slots without recursion share their rule with every equal one.
+    fn rule_at(&mut self, place: Place) -> RuleId {
+        if let Some(&rule) = self.rules.get(&place) {
             return rule;
         }
-        if let Some(again) = self.open.get_mut(demands) {
+        if let Some(again) = self.open.get_mut(&place) {
             return *again.get_or_insert_with(|| self.store.declare_rule());
         }
         // Any value at all is the same recursion in every grammar.
-        let shared = demands.is_empty().then(|| format!("json {:?}", self.options_that_matter()));
+        let any = place.demands.is_empty();
+        let shared = any.then(|| format!("json {:?} {}", self.options_that_matter(), place.depth));
         if let Some(rule) = shared.as_ref().and_then(|name| self.store.named_rule(name)) {
-            self.rules.insert(demands.clone(), rule);
+            self.rules.insert(place, rule);
             return rule;
         }
-        self.open.insert(demands.clone(), None);
-        let body = self.body(demands);
-        let rule = match self.open.remove(demands).flatten() {
+        self.open.insert(place.clone(), None);
+        let around = std::mem::replace(&mut self.depth, place.depth);
+        let body = self.body(&place);
+        self.depth = around;
+        let rule = match self.open.remove(&place).flatten() {
             Some(rule) => {
                 self.store.define_rule(rule, body);
                 rule
@@ -301,7 +362,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
         if let Some(name) = shared {
             self.store.name_rule(name, rule);
         }
-        self.rules.insert(demands.clone(), rule);
+        self.rules.insert(place, rule);
         rule
     }
 
@@ -309,8 +370,8 @@ impl<'r, 'a> Emitter<'r, 'a> {
         (&self.options().whitespace, self.options().any_order)
     }
 
-    fn body(&mut self, demands: &Demands) -> ExprId {
-        let Some(slot) = self.slots.get_mut(demands) else { return EMPTY };
+    fn body(&mut self, place: &Place) -> ExprId {
+        let Some(slot) = self.slots.get_mut(place) else { return EMPTY };
         // Emitted once; whether it is alive is still asked for.
         let alive = slot.alive;
         let slot = std::mem::replace(slot, Slot { alive, ..Slot::default() });
@@ -330,12 +391,12 @@ impl<'r, 'a> Emitter<'r, 'a> {
         }
         if !array.tallies.is_empty() {
             let mut choices = |choices: &[(u16, Demands)]| -> Choices {
-                let alive = choices.iter().filter(|(_, d)| self.slots.get(d).is_some_and(|slot| slot.alive));
+                let alive = choices.iter().filter(|(_, d)| self.is_alive(d));
                 let alive: Vec<(u16, Demands)> = alive.cloned().collect();
                 alive.iter().map(|(kind, d)| (*kind, self.rule(d))).collect()
             };
             let prefix = array.prefix.iter().map(|c| choices(c)).collect();
-            let spec = CountedSpec { prefix, rest: choices(&array.rest), layout: self.layout };
+            let spec = CountedSpec { prefix, rest: choices(&array.rest), layout: self.layout() };
             return self.store.counted_array(spec, array.total, &array.tallies);
         }
         let mut rules = Vec::with_capacity(array.prefix.len() + 1);
@@ -346,7 +407,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
             rules.push(self.rule(demands));
         }
         let rest = if rules.len() > array.prefix.len() { rules.pop() } else { None };
-        let spec = ElementsSpec { prefix: rules.into(), rest, layout: self.layout };
+        let spec = ElementsSpec { prefix: rules.into(), rest, layout: self.layout() };
         self.store.array(spec, array.total.lo, array.total.hi)
     }
 
@@ -388,13 +449,15 @@ impl<'r, 'a> Emitter<'r, 'a> {
             }
         }
         let spec =
-            MembersSpec { declared: declared.into(), ordered, undeclared: undeclared.into(), layout: self.layout };
+            MembersSpec { declared: declared.into(), ordered, undeclared: undeclared.into(), layout: self.layout() };
         self.store.object(spec, object.lo, object.hi, object.obligations)
     }
 
-    /// One value, as `enum` and `const` give it.
-    pub(super) fn exactly(&self, value: &Value) -> Result<ExprId, Error> {
+    /// One value, as `enum` and `const` give it, with so many arrays and objects around it.
+    pub(super) fn exactly(&self, value: &Value, depth: u32) -> Result<ExprId, Error> {
         let store = self.store;
+        let layout = || layout(store, &self.options().whitespace, depth);
+        let inside = self.depth_inside(depth);
         Ok(match value {
             Value::Null => store.literal(b"null"),
             Value::Bool(b) => store.literal(if *b { b"true" } else { b"false" }),
@@ -406,9 +469,9 @@ impl<'r, 'a> Emitter<'r, 'a> {
             }
             Value::Array(items) => {
                 let prefix: Vec<RuleId> =
-                    items.iter().map(|v| Ok(store.rule(self.exactly(v)?))).collect::<Result<_, Error>>()?;
+                    items.iter().map(|v| Ok(store.rule(self.exactly(v, inside)?))).collect::<Result<_, Error>>()?;
                 let n = items.len() as u32;
-                store.array(ElementsSpec { prefix: prefix.into(), rest: None, layout: self.layout }, n, n)
+                store.array(ElementsSpec { prefix: prefix.into(), rest: None, layout: layout() }, n, n)
             }
             Value::Object(map) => {
                 let mut declared = Vec::new();
@@ -416,7 +479,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                     declared.push(Declared {
                         key: spelled(key),
                         spellings: None,
-                        value: store.rule(self.exactly(v)?),
+                        value: store.rule(self.exactly(v, inside)?),
                         required: true,
                         fulfils: Box::default(),
                     });
@@ -426,7 +489,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                     declared: declared.into(),
                     ordered: if self.options().any_order { 0 } else { n },
                     undeclared: Box::default(),
-                    layout: self.layout,
+                    layout: layout(),
                 };
                 store.object(spec, n, n, 0)
             }

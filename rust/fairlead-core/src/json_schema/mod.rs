@@ -24,7 +24,7 @@ mod shape;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use options::{Draft, JsonOptions, Whitespace};
+pub use options::{Draft, JsonOptions, MAX_INDENTED, Whitespace};
 pub(crate) use plan::FEW_KEYS;
 
 use crate::automata::{ExprId, Store};

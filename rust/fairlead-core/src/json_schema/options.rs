@@ -74,7 +74,32 @@ pub enum Whitespace {
         /// Between a key and its value, such as `": "`.
         key: String,
     },
+    /// The same with each item and member on a line of its own, further in by `indent` for each array and object around it, as
+    /// pretty printers write; nothing inside of empty ones. Values lie in at most [`MAX_INDENTED`] others.
+    Indented {
+        /// Spaces or tabs.
+        indent: String,
+        /// Between items and members, such as `","`.
+        item: String,
+        /// Between a key and its value, such as `": "`.
+        key: String,
+    },
 }
+
+impl Whitespace {
+    /// What is wrong with a schema of which no value can be written.
+    pub(crate) fn no_value(&self) -> String {
+        match self {
+            Self::Indented { .. } => {
+                format!("no JSON value satisfies this schema that is nested at most {MAX_INDENTED} deep")
+            }
+            _ => "no JSON value satisfies this schema".to_owned(),
+        }
+    }
+}
+
+/// In how many arrays and objects values lie at most where each depth is written in its own way.
+pub const MAX_INDENTED: u32 = 32;
 
 /// Options of a JSON Schema grammar.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
