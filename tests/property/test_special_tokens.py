@@ -25,11 +25,22 @@ def compiler() -> GrammarCompiler:
     return GrammarCompiler(TokenizerInfo([*WORDS, *NAMES, None], stop_token_ids=END, special_token_ids=ids))
 
 
-# Each a pair: in Lark, and as a pattern of Python's.
-atoms = st.one_of(
+# Each a pair: in Lark or EBNF, and as a pattern of Python's.
+both = st.one_of(
     st.sampled_from(NAMES).map(lambda name: (name, SHOWN[name])),
     st.sampled_from(["a", "ab", "é", ", "]).map(lambda text: (f'"{text}"', re.escape(text))),
+)
+in_lark = st.one_of(
+    both,
     st.sampled_from(["[a-c]", "[^a]", ".", "[a-cé]{1,2}"]).map(lambda p: (f"/{p}/", p if p != "." else "[^\n]")),
+)
+in_ebnf = st.one_of(
+    both,
+    st.sampled_from(["[a-c]", "[^a]"]).map(lambda p: (p, p)),
+    st.tuples(st.sampled_from(NAMES), st.sampled_from("*+")).map(
+        lambda x: (f"!{x[0]}{x[1]}", f"[^{SHOWN[x[0]]}]{x[1]}")
+    ),
+    st.just((f"!<[{len(WORDS)}-{END}]>*", "[^\ue000\ue001]*")),
 )
 
 
@@ -44,7 +55,10 @@ def combined(inner: Any) -> Any:
     )
 
 
-grammars = st.recursive(atoms, combined, max_leaves=6)
+grammars = st.one_of(
+    st.recursive(in_lark, combined, max_leaves=6).map(lambda x: (Grammar.lark(f"start: {x[0]}"), x[1])),
+    st.recursive(in_ebnf, combined, max_leaves=6).map(lambda x: (Grammar.ebnf(f"root ::= {x[0]}"), x[1])),
+)
 
 
 def oracle(pattern: str) -> re.Pattern[str]:
@@ -62,16 +76,16 @@ def written(ids: list[int]) -> str | None:
 
 
 @given(grammars, st.lists(st.integers(0, END - 1), max_size=8))
-def test_any_tokens(grammar: tuple[str, str], ids: list[int]) -> None:
-    matcher = GrammarMatcher(compiler().compile_grammar(Grammar.lark(f"start: {grammar[0]}")))
+def test_any_tokens(grammar: tuple[Grammar, str], ids: list[int]) -> None:
+    matcher = GrammarMatcher(compiler().compile_grammar(grammar[0]))
     text = written(ids)
     expected = text is not None and oracle(grammar[1]).fullmatch(text) is not None
     assert (all(matcher.accept_token(i) for i in ids) and matcher.is_completed()) == expected
 
 
 @given(grammars, st.data())
-def test_masks(grammar: tuple[str, str], data: st.DataObject) -> None:
-    matcher = GrammarMatcher(compiler().compile_grammar(Grammar.lark(f"start: {grammar[0]}")))
+def test_masks(grammar: tuple[Grammar, str], data: st.DataObject) -> None:
+    matcher = GrammarMatcher(compiler().compile_grammar(grammar[0]))
     row = allocate_token_bitmask(1, END + 1)
     ids: list[int] = []
     for _ in range(6):

@@ -184,12 +184,53 @@ def test_a_dispatch_by_tokens(info, compiler):
     assert allowed(matcher, info.vocab_size) == set(ids("o"))
 
 
+def test_any_tokens_but_some(info, compiler):
+    content = {"type": "any_tokens", "exclude_tokens": ["<|end|>", STOP]}
+    matcher = GrammarMatcher(compiler.compile_grammar(tag(**{**TOOL, "content": content})))
+    assert matcher.accept_token(CALL)
+    for step in (OTHER, VOCAB.index("ab"), CALL):
+        assert allowed(matcher, info.vocab_size) >= {CALL, END, OTHER, VOCAB.index("ab")}
+        assert matcher.accept_token(step)
+    assert matcher.accept_token(END) and allowed(matcher, info.vocab_size) == {STOP}
+    matcher = GrammarMatcher(compiler.compile_grammar(tag(type="any_tokens")))
+    assert allowed(matcher, info.vocab_size) >= {CALL, END, OTHER, STOP, VOCAB.index("ab")}
+
+
+def test_in_ebnf(info, compiler):
+    grammar = Grammar.ebnf('root ::= <|call|> thought <|end|> "a"\nthought ::= !<|end|>*')
+    matcher = GrammarMatcher(compiler.compile_grammar(grammar))
+    assert allowed(matcher, info.vocab_size) == {CALL}
+    assert matcher.accept_token(CALL) and matcher.accept_string("why? ") and matcher.accept_token(OTHER)
+    assert matcher.accept_token(END) and allowed(matcher, info.vocab_size) == {ids("a")[0]}
+    assert matcher.accept_string("a") and matcher.is_completed()
+    assert matcher.captures(["thought"]) == {"thought": ["why? "]}
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("<|nobody|>", "no token"),
+        ("<|stop|>", "ends the text"),
+        ("!<|end|>", "any number"),
+        ("!<|end|>?", "any number"),
+        ("!<think>*", "only special tokens"),
+        ("!a", "a token is written"),
+    ],
+)
+def test_what_ebnf_cannot_ask_for(compiler, written, said):
+    with pytest.raises(GrammarError, match=said) as caught:
+        compiler.compile_grammar(Grammar.ebnf(f'root ::= "a"\n  | {written}'))
+    assert (caught.value.line, caught.value.column) == (2, 5)
+
+
 @pytest.mark.parametrize(
     ("format", "pointer"),
     [
         ({"type": "token", "token": "<|nobody|>"}, "/format/token"),
         ({"type": "token", "token": 1.5}, "/format/token"),
-        ({"type": "any_tokens"}, "/format/type"),
+        ({"type": "exclude_token", "exclude_tokens": ["<|call|>"]}, "/format/type"),
+        ({"type": "any_tokens", "exclude_tokens": ["a"]}, "/format/exclude_tokens"),
+        ({"type": "any_tokens", "exclude_tokens": [[1]]}, "/format/exclude_tokens/0"),
         ({"type": "token_triggered_tags", "trigger_tokens": [], "tags": [TOOL]}, "/format/trigger_tokens"),
         ({**TOOL, "end": {"type": "tag", "token": "<|end|>"}}, "/format/end/type"),
     ],

@@ -104,7 +104,7 @@ def test_the_older_form() -> None:
         ({"type": "nope"}, "/format/type"),
         ({"type": "const_string"}, "/format"),
         ({"type": "const_string", "value": "a", "more": 1}, "/format/more"),
-        ({"type": "sequence", "elements": [TAG, {"type": "any_tokens"}]}, "/format/elements/1/type"),
+        ({"type": "sequence", "elements": [TAG, {"type": "exclude_token"}]}, "/format/elements/1/type"),
         ({**TRIGGERED, "triggers": ["<x"]}, "/format/tags/0/begin"),
         ({**TRIGGERED, "triggers": ["<", "<a"]}, "/format/tags/0/begin"),
         ({"type": "any_text", "max_chars": -3}, "/format/max_chars"),

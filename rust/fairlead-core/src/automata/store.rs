@@ -277,6 +277,11 @@ impl Store {
         self.any
     }
 
+    /// Any one character.
+    pub(crate) fn scalar(&self) -> ExprId {
+        self.scalar
+    }
+
     /// Whether a regular expression matches a text as a whole.
     pub fn matches(&self, e: ExprId, text: &[u8]) -> bool {
         self.nullable(text.iter().fold(e, |e, &b| self.step(e, b)))

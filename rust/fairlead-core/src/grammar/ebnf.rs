@@ -1,16 +1,18 @@
 //! EBNF in `XGrammar`'s and `llama.cpp`'s spelling.
 //!
 //! `name ::= alternatives`, with texts in quotes, character classes, `.`, groups, `|`, the suffixes `* + ? {m} {m,}
-//! {m,n}`, and `#` comments. A rule goes on until the next `name ::=`.
+//! {m,n}`, and `#` comments. A rule goes on until the next `name ::=`. `<name>` and `<[id]>` are tokens, and `!<name>*` is
+//! anything without one.
 
 use indexmap::IndexMap;
 
-use super::{Item, Rule};
-use crate::automata::UNBOUNDED;
+use super::{Item, Rule, tokens};
+use crate::automata::{Store, UNBOUNDED};
 use crate::error::Error;
 use crate::limits::Limits;
 
 struct Parser<'a> {
+    store: &'a Store,
     text: &'a str,
     at: usize,
     depth: usize,
@@ -20,8 +22,8 @@ struct Parser<'a> {
 }
 
 /// The rules, and which of them is `root`.
-pub(super) fn parse(text: &str, limits: &Limits) -> Result<(Vec<Rule>, usize), Error> {
-    let mut parser = Parser { text, at: 0, depth: 0, limits, names: IndexMap::new() };
+pub(super) fn parse(store: &Store, text: &str, limits: &Limits) -> Result<(Vec<Rule>, usize), Error> {
+    let mut parser = Parser { store, text, at: 0, depth: 0, limits, names: IndexMap::new() };
     let mut bodies: IndexMap<usize, (usize, Item)> = IndexMap::new();
     parser.skip();
     while parser.at < text.len() {
@@ -181,7 +183,28 @@ impl Parser<'_> {
                 }
                 Ok(inner)
             }
-            Some('<') => Err(self.fail(start, "token terminals are not supported yet")),
+            Some('<') => {
+                let found = tokens::spelled(self.store, self.rest(), self.limits);
+                let (spelled, len) = found.map_err(|message| self.fail(start, &message))?;
+                self.at += len;
+                let mut options: Vec<_> = spelled.into_iter().map(|bytes| Item::Text(bytes.into())).collect();
+                Ok(if options.len() == 1 { options.remove(0) } else { Item::Choice(options) })
+            }
+            Some('!') => {
+                let rest = &self.rest()[1..];
+                let found = tokens::terminal(rest, self.limits);
+                let (excluded, len) = found.map_err(|message| self.fail(start, &message))?;
+                // One token alone is no matter of bytes: several tokens may write what it does.
+                let min = match rest[len..].chars().next() {
+                    Some('*') => 0,
+                    Some('+') => 1,
+                    _ => return Err(self.fail(start, "tokens but some come in any number: !<name>* or !<name>+")),
+                };
+                let any = tokens::any_but(self.store, excluded, min);
+                let any = any.map_err(|message| self.fail(start, &message))?;
+                self.at += 1 + len + 1;
+                Ok(Item::Expr(any))
+            }
             _ => match self.name() {
                 Some(name) => Ok(Item::Rule(self.index_of(&name, start))),
                 None => Err(self.fail(start, "a text, a class, a group or the name of a rule is expected here")),

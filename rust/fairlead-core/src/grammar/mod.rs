@@ -54,7 +54,7 @@ struct Rule {
 /// The texts of the rule `root` of a grammar in EBNF, as `XGrammar` and `llama.cpp` (GBNF) write it.
 pub(crate) fn ebnf(store: &Store, text: &str, limits: &Limits) -> Result<ExprId, Error> {
     check_length(text, limits)?;
-    let (rules, root) = ebnf::parse(text, limits)?;
+    let (rules, root) = ebnf::parse(store, text, limits)?;
     lower::lower(store, rules, root, limits)
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn captured(
     limits: &Limits,
 ) -> Result<Vec<Vec<Range<usize>>>, Error> {
     let (rules, root) = match notation {
-        Notation::Ebnf(source) => ebnf::parse(source, limits)?,
+        Notation::Ebnf(source) => ebnf::parse(store, source, limits)?,
         Notation::Lark(source) => lark::parse(store, source, limits, true)?,
     };
     if let Some(name) = names.iter().find(|name| name.is_empty() || !rules.iter().any(|rule| rule.name == **name)) {

@@ -123,6 +123,15 @@ fn bytes(texts: &[&str]) -> Texts {
     texts.iter().map(|text| text.as_bytes().into()).collect()
 }
 
+/// A token by its name or id.
+fn named<'v>(value: &'v Value, pointer: &str) -> Result<Token<'v>, Error> {
+    let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value.as_str().map(Token::Name).or(id.map(Token::Id)) {
+        Some(token) => Ok(token),
+        None => fail(pointer, "the name or the id of a token is expected here"),
+    }
+}
+
 /// Texts, each with what follows it.
 type Entries = Vec<(Box<[u8]>, ExprId)>;
 
@@ -293,8 +302,18 @@ impl<'a> Reader<'a> {
                 })?;
                 Ok(self.dispatch(&branches, &bytes(&format.texts("excludes", true)?), format.flag("loop", true)?))
             }
-            kind @ ("exclude_token" | "any_tokens") => {
-                fail(&format.at("type"), format!("{kind:?}: tokens other than some are not supported"))
+            "any_tokens" => {
+                format.only(&["exclude_tokens"])?;
+                let given = !matches!(format.map.get("exclude_tokens"), None | Some(Value::Null));
+                let excluded = if given { format.list("exclude_tokens")? } else { Vec::new() };
+                let excluded: Vec<_> =
+                    excluded.into_iter().map(|(value, at)| named(value, &at)).collect::<Result<_, _>>()?;
+                let any = tokens::any_but(store, excluded, 0);
+                any.map_err(|message| Error::grammar(message).at_pointer(&format.at("exclude_tokens")))
+            }
+            "exclude_token" => {
+                // Several tokens may write what one of the others does.
+                fail(&format.at("type"), "\"exclude_token\": one token, whichever it is, is not supported")
             }
             kind => fail(&format.at("type"), format!("{kind:?} is no type of format")),
         }
@@ -321,11 +340,8 @@ impl<'a> Reader<'a> {
 
     /// A token, given by its name or its id.
     fn token(&self, value: &Value, pointer: &str) -> Result<Box<[u8]>, Error> {
-        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-        let Some(token) = value.as_str().map(Token::Name).or(id.map(Token::Id)) else {
-            return fail(pointer, "the name or the id of a token is expected here");
-        };
-        tokens::spelling(self.store, token).map_err(|message| Error::grammar(message).at_pointer(pointer))
+        tokens::spelling(self.store, named(value, pointer)?)
+            .map_err(|message| Error::grammar(message).at_pointer(pointer))
     }
 
     fn token_list(&self, format: &Object<'a>, name: &str, may_lack: bool) -> Result<Texts, Error> {

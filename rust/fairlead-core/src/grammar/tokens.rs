@@ -1,6 +1,8 @@
 //! Tokens that a grammar names or gives by their ids.
 
-use crate::automata::Store;
+use crate::automata::{EPS, ExprId, Store, UNBOUNDED};
+use crate::limits::Limits;
+use crate::vocab::Vocabulary;
 
 /// A token, as grammars write it.
 #[derive(Clone, Copy, Debug)]
@@ -32,4 +34,85 @@ pub(super) fn spelling(store: &Store, token: Token<'_>) -> Result<Box<[u8]>, Str
         Some(_) => Err(format!("token {id} isn't made of whole characters")),
         None => Err(format!("the vocabulary has no token {id} that writes something or is special")),
     }
+}
+
+/// What is left out by leaving out a token; nothing for one that ends the text, which never stands in one.
+///
+/// # Errors
+/// As of [`spelling`], or it isn't special: what it writes, other tokens write together.
+fn left_out(store: &Store, token: Token<'_>) -> Result<Option<Box<[u8]>>, String> {
+    let stops = store.vocab.as_ref().is_some_and(|vocab| {
+        let id = match token {
+            Token::Id(id) => Some(id),
+            Token::Name(name) => vocab.special(name),
+        };
+        id.is_some_and(|id| vocab.stop_ids().binary_search(&id).is_ok())
+    });
+    if stops {
+        return Ok(None);
+    }
+    let spelled = spelling(store, token)?;
+    if !Vocabulary::is_special(&spelled) {
+        let text = spelled.escape_ascii();
+        return Err(format!("only special tokens can be left out: others than this one write \"{text}\" as well"));
+    }
+    Ok(Some(spelled))
+}
+
+/// Any number of tokens, at least so many, that aren't some: text and special tokens other than those.
+///
+/// # Errors
+/// A token that can't be left out.
+pub(super) fn any_but<'a>(
+    store: &Store,
+    excluded: impl IntoIterator<Item = Token<'a>>,
+    min: u32,
+) -> Result<ExprId, String> {
+    let mut gone = Vec::new();
+    for token in excluded {
+        gone.extend(left_out(store, token)?);
+    }
+    let special = store.vocab.iter().flat_map(|vocab| vocab.specials());
+    let left = special.filter(|&spelled| !gone.iter().any(|g| **g == *spelled));
+    let special = store.switch(left.map(|spelled| (spelled.into(), EPS)).collect());
+    Ok(store.repeat(store.union([store.scalar(), special]), min, UNBOUNDED))
+}
+
+/// The tokens of a terminal at the beginning of a text, and its length: `<name>` for the one of that name, brackets included,
+/// `<[id]>` or `<[id,id-id]>` for any of some.
+///
+/// # Errors
+/// It is written in another way.
+pub(super) fn terminal<'t>(text: &'t str, limits: &Limits) -> Result<(Vec<Token<'t>>, usize), String> {
+    let Some(len) = text.find('>').filter(|&len| !text[..len].contains(char::is_whitespace)) else {
+        return Err("a token is written <name>, <[id]> or <[id,id-id]>".to_owned());
+    };
+    let written = &text[..=len];
+    let Some(ids) = written.strip_prefix("<[").and_then(|inside| inside.strip_suffix("]>")) else {
+        return Ok((vec![Token::Name(written)], len + 1));
+    };
+    let mut all = Vec::new();
+    for range in ids.split(',') {
+        let (lo, hi) = range.split_once('-').unwrap_or((range, range));
+        let (Ok(lo), Ok(hi)) = (lo.parse::<u32>(), hi.parse::<u32>()) else {
+            return Err("ids of tokens are numbers or ranges, as in <[1,5-7]>".to_owned());
+        };
+        if lo > hi || hi - lo >= limits.max_repetition {
+            return Err("a range of ids ends before it begins, or is too long".to_owned());
+        }
+        all.extend((lo..=hi).map(Token::Id));
+    }
+    Ok((all, len + 1))
+}
+
+/// What tokens are spelled with, and the length of the terminal that asks for them.
+type Spelled = (Vec<Box<[u8]>>, usize);
+
+/// What a terminal may be written with, and its length; see [`terminal`].
+///
+/// # Errors
+/// As of [`terminal`] and [`spelling`].
+pub(super) fn spelled(store: &Store, text: &str, limits: &Limits) -> Result<Spelled, String> {
+    let (tokens, len) = terminal(text, limits)?;
+    Ok((tokens.into_iter().map(|token| spelling(store, token)).collect::<Result<_, _>>()?, len))
 }

@@ -166,6 +166,11 @@ impl Vocabulary {
         self.special.get(name).copied()
     }
 
+    /// What stands for the special tokens that a text may have.
+    pub(crate) fn specials(&self) -> impl Iterator<Item = &[u8]> {
+        self.tokens.iter().flatten().map(|spelled| &**spelled).filter(|spelled| Self::is_special(spelled))
+    }
+
     /// Whether a token writes exactly this text.
     pub(crate) fn has_token(&self, text: &[u8]) -> bool {
         let node = text.iter().try_fold(ROOT, |node, &b| self.trie.child(node, b));

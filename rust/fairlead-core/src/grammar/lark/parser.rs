@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use super::super::Item;
 use super::super::common_terminals::common_terminal;
-use super::super::tokens::{self, Token};
+use super::super::tokens;
 use super::{Definition, Term};
 use crate::automata::{Store, UNBOUNDED};
 use crate::error::Error;
@@ -334,36 +334,11 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `<name>` for the special token of that name, brackets included; `<[ids]>` for any of some tokens.
     fn token(&mut self, start: usize) -> Result<Term, Error> {
-        let Some(len) = self.rest().find('>').filter(|&len| !self.rest()[..len].contains(char::is_whitespace)) else {
-            return Err(self.fail(start, "a token is written <name>, <[id]> or <[id,id-id]>"));
-        };
-        let written = self.rest()[..=len].to_owned();
-        let mut options = Vec::new();
-        let mut add = |parser: &Self, token| {
-            let bytes = tokens::spelling(parser.store, token).map_err(|message| parser.fail(start, &message))?;
-            options.push(Term::Fixed(Item::Text(bytes.into())));
-            Ok::<_, Error>(())
-        };
-        match written.strip_prefix("<[").and_then(|inside| inside.strip_suffix("]>")) {
-            None => add(self, Token::Name(&written))?,
-            Some(ids) => {
-                for range in ids.split(',') {
-                    let (lo, hi) = range.split_once('-').unwrap_or((range, range));
-                    let (Ok(lo), Ok(hi)) = (lo.parse::<u32>(), hi.parse::<u32>()) else {
-                        return Err(self.fail(start, "ids of tokens are numbers or ranges, as in <[1,5-7]>"));
-                    };
-                    if lo > hi || hi - lo >= self.limits.max_repetition {
-                        return Err(self.fail(start, "a range of ids ends before it begins, or is too long"));
-                    }
-                    for id in lo..=hi {
-                        add(self, Token::Id(id))?;
-                    }
-                }
-            }
-        }
-        self.at += len + 1;
+        let found = tokens::spelled(self.store, self.rest(), self.limits);
+        let (spelled, len) = found.map_err(|message| self.fail(start, &message))?;
+        self.at += len;
+        let mut options: Vec<_> = spelled.into_iter().map(|bytes| Term::Fixed(Item::Text(bytes.into()))).collect();
         Ok(if options.len() == 1 { options.remove(0) } else { Term::Choice(options) })
     }
 
