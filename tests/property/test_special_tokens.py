@@ -33,6 +33,7 @@ both = st.one_of(
 in_lark = st.one_of(
     both,
     st.sampled_from(["[a-c]", "[^a]", ".", "[a-cé]{1,2}"]).map(lambda p: (f"/{p}/", p if p != "." else "[^\n]")),
+    st.just((r"/(.|\n)*/", "[^\ue000\ue001]*")),
 )
 in_ebnf = st.one_of(
     both,

@@ -196,6 +196,12 @@ def test_any_tokens_but_some(info, compiler):
     assert allowed(matcher, info.vocab_size) >= {CALL, END, OTHER, STOP, VOCAB.index("ab")}
 
 
+def test_any_text_or_a_token(info, compiler):
+    matcher = matcher_of(compiler, 'start: /(.|\\n)*/ | <|call|> "a"')
+    assert allowed(matcher, info.vocab_size) >= {CALL, STOP, *ids("ab")} and matcher.accept_token(CALL)
+    assert allowed(matcher, info.vocab_size) == {ids("a")[0]}
+
+
 def test_in_ebnf(info, compiler):
     grammar = Grammar.ebnf('root ::= <|call|> thought <|end|> "a"\nthought ::= !<|end|>*')
     matcher = GrammarMatcher(compiler.compile_grammar(grammar))

@@ -17,6 +17,7 @@ use super::members::MembersState;
 use super::number::NumberState;
 use super::row::Row;
 use super::text::TextState;
+use crate::vocab::SPECIAL;
 
 /// The id of an interned expression.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -114,6 +115,9 @@ impl Flags {
     /// The whole may end here.
     pub(crate) const ENDS: u8 = 32;
 
+    /// Holds bytes that stand for special tokens, which no text has.
+    pub(crate) const TOKENS: u8 = 64;
+
     pub(crate) fn new(nullable: bool, others: u8) -> Self {
         Self(u8::from(nullable) | (others & !Self::NULLABLE))
     }
@@ -125,6 +129,9 @@ impl Flags {
     }
     pub(crate) fn bytes(self) -> bool {
         self.0 & Self::BYTES != 0
+    }
+    pub(crate) fn tokens(self) -> bool {
+        self.0 & Self::TOKENS != 0
     }
     pub(crate) fn calls(self) -> bool {
         self.0 & Self::CALLS != 0
@@ -191,9 +198,16 @@ pub(crate) struct Table {
     pub(crate) entries: Box<[(Box<[u8]>, ExprId)]>,
     /// The rank of each literal, by which a part of them can be named; empty where that isn't needed.
     pub(crate) ranks: Box<[u32]>,
+    /// Whether special tokens are among the literals.
+    pub(crate) tokens: bool,
 }
 
 impl Table {
+    pub(crate) fn new(entries: Box<[(Box<[u8]>, ExprId)]>, ranks: Box<[u32]>) -> Self {
+        let tokens = entries.iter().any(|(text, _)| text.contains(&SPECIAL));
+        Self { entries, ranks, tokens }
+    }
+
     /// The distinct bytes at `depth` with their sub-ranges; literals that end at `depth` are left out.
     pub(crate) fn branches(&self, slice: Slice) -> Vec<(u8, Slice)> {
         let depth = slice.depth as usize;

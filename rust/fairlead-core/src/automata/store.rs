@@ -20,7 +20,7 @@ use super::members::MembersSpec;
 use super::number::NumberSpec;
 use super::text::{Spelling, TextState};
 use crate::memo::Memo;
-use crate::vocab::{KINDS, Vocabulary};
+use crate::vocab::{KINDS, SPECIAL, Vocabulary};
 
 const SHARDS: usize = 16;
 
@@ -232,6 +232,7 @@ impl Store {
     fn flags_of(&self, node: &Node) -> Flags {
         let of = |e: &ExprId| self.flags(*e);
         match node {
+            Node::Bytes(set) if set.contains(SPECIAL) => Flags::new(false, Flags::TOKENS),
             Node::Empty | Node::Bytes(_) | Node::Text(_) => Flags::new(false, 0),
             Node::Eps => Flags::new(true, 0),
             Node::Final => Flags::new(false, Flags::ENDS),
@@ -265,7 +266,7 @@ impl Store {
                 let tails = &table.entries[slice.lo as usize..slice.hi as usize];
                 let ended = table.ended(*slice).map_or(Flags::new(false, 0), |tail| of(&tail));
                 let others = tails.iter().fold(ended.starts(), |f, (_, tail)| f | of(tail).inherited());
-                Flags::new(ended.nullable(), others)
+                Flags::new(ended.nullable(), if table.tokens { others | Flags::TOKENS } else { others })
             }
             Node::Except(slice) => Flags::new(self.table(slice.table).ended(*slice).is_none(), Flags::BYTES),
             Node::Number(n) => Flags::new(self.number_spec(n.spec).may_end(n), 0),
@@ -538,7 +539,7 @@ impl Store {
             self.charge(heap + 48);
             table
         };
-        let index = self.tables.intern(Table { entries: merged.into(), ranks: Box::default() }, |a, b| a == b, make);
+        let index = self.tables.intern(Table::new(merged.into(), Box::default()), |a, b| a == b, make);
         Some((TableId(index), len))
     }
 
@@ -562,7 +563,7 @@ impl Store {
         self.charge(48 + entries.iter().map(|(text, ..)| text.len() + 28).sum::<usize>());
         let ranks = entries.iter().map(|e| e.2).collect();
         let entries = entries.into_iter().map(|(text, tail, _)| (text, tail)).collect();
-        let table = TableId(self.tables.intern(Table { entries, ranks }, |a, b| a == b, |table| table));
+        let table = TableId(self.tables.intern(Table::new(entries, ranks), |a, b| a == b, |table| table));
         Slice { table, lo: 0, hi, depth: 0 }
     }
 
@@ -635,8 +636,9 @@ impl Store {
                 return self.all;
             }
             if flat.contains(&self.any) {
-                // Everything here is valid UTF-8 from a character's start, so any text takes regular members in.
-                flat.retain(|e| *e == self.any || self.flags(*e).calls());
+                // What has no special tokens is valid UTF-8 from a character's start, so any text takes regular members in.
+                let own = |e: ExprId| self.flags(e).calls() || self.flags(e).tokens();
+                flat.retain(|e| *e == self.any || own(*e));
             }
             if flat.contains(&EPS) && flat.iter().any(|&e| e != EPS && self.nullable(e)) {
                 flat.retain(|e| *e != EPS);
@@ -663,7 +665,7 @@ impl Store {
         flat.sort_unstable();
         flat.dedup();
         // What is built of characters alone is valid UTF-8 by itself.
-        let text = |&e: &ExprId| e != self.any && !self.flags(e).bytes();
+        let text = |&e: &ExprId| e != self.any && !self.flags(e).bytes() && !self.flags(e).tokens();
         if flat.contains(&self.any) && flat.iter().any(text) {
             flat.retain(|&e| e != self.any);
         }

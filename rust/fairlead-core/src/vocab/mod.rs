@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 
 /// A byte that is in no UTF-8: the engine spells a special token by it and its id. No other token can write that, so a
 /// grammar may ask for one among texts, and no text ever has one.
-const SPECIAL: u8 = 0xFF;
+pub(crate) const SPECIAL: u8 = 0xFF;
 
 /// Six bits of the id in each byte, all of them bytes that continue a character and are none by themselves.
 fn special_spelling(id: u32) -> [u8; 5] {
