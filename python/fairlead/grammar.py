@@ -14,11 +14,15 @@ from fairlead._core import (
     allocate_token_bitmask,
     unknown_schema_keywords,
 )
+from fairlead.errors import GrammarError, TokenizerError
 
 if TYPE_CHECKING:
     from fairlead.tokenizer import TokenizerInfo
 
 __all__ = ["CompiledGrammar", "Grammar", "GrammarCompiler", "unknown_schema_keywords"]
+
+# The version of what is serialized.
+_SERIALIZED = 1
 
 _FORMATS = {
     "date": "2026-11-26",
@@ -116,6 +120,38 @@ class GrammarCompiler:
     def compile_builtin_json_grammar(self) -> CompiledGrammar:
         """Compile the grammar of any JSON value."""
         return self._compiler.compile(Grammar.json())
+
+    def serialize(self, compiled: CompiledGrammar) -> str:
+        """What a compiled grammar was made of, with a version and its tokenizer's fingerprint, as JSON: no states."""
+        return json.dumps(
+            {
+                "fairlead": _SERIALIZED,
+                "tokenizer": compiled.vocabulary.fingerprint,
+                "grammar": compiled.grammar.to_dict(),
+            }
+        )
+
+    def deserialize(self, text: str) -> CompiledGrammar:
+        """Compile what :meth:`serialize` wrote, or find it compiled.
+
+        Raises:
+            GrammarError: The text is none that ``serialize`` writes, or is of another version.
+            TokenizerError: It was compiled for another tokenizer.
+        """
+        try:
+            given = json.loads(text)
+            version, tokenizer, grammar = given["fairlead"], given["tokenizer"], given["grammar"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise GrammarError(f"this is no serialized grammar: {error!r}") from error
+        if version != _SERIALIZED:
+            raise GrammarError(f"serialized in version {version}, this is {_SERIALIZED}")
+        if tokenizer != self.tokenizer_info.vocabulary.fingerprint:
+            raise TokenizerError("this grammar was compiled for another tokenizer")
+        try:
+            made = Grammar.from_dict(grammar)
+        except (ValueError, TypeError) as error:
+            raise GrammarError(f"this is no serialized grammar: {error}") from error
+        return self._compiler.compile(made)
 
     def warm_up(self) -> None:
         """Work out the masks that most JSON has in common, so that no first request waits for them.

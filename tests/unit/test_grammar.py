@@ -332,3 +332,37 @@ def test_values_of_a_fixed_indentation_are_nested_so_deep() -> None:
     endless = {"type": "array", "items": {"$ref": "#"}, "minItems": 1}
     with pytest.raises(SchemaError, match="nested at most 32 deep"):
         compile_(Grammar.json_schema({"allOf": [endless], "$defs": {}}, indent=1))
+
+
+GRAMMARS = [
+    Grammar.json_schema({"type": "array", "items": {"type": "integer"}}, indent=2, property_order="any"),
+    Grammar.regex("a+") + (Grammar.choice(["b", "c"]) | Grammar.ebnf('root ::= "d" root?')),
+    Grammar.lark('start: "x" <|go|>'),
+]
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS, ids=str)
+def test_compiled_grammars_serialize(grammar: Grammar) -> None:
+    tokens = [bytes([b]) for b in range(256)] + [b"ab", "<|go|>", None]
+
+    def compiler_of(tokens: list[Any], special: int, stop: int = 258) -> GrammarCompiler:
+        return GrammarCompiler(TokenizerInfo(tokens, stop_token_ids=stop, special_token_ids=[special]))
+
+    compiler = compiler_of(tokens, 257)
+    text = compiler.serialize(compiler.compile_grammar(grammar))
+    again = compiler_of(tokens, 257).deserialize(text)
+    assert again.grammar == grammar and compiler.serialize(again) == text
+    assert compiler.deserialize(text) is not None
+    others = [
+        compiler_of([*tokens[:256], b"ba", *tokens[257:]], 257),
+        compiler_of([*tokens[:257], "<|come|>", None], 257),
+        compiler_of(tokens, 257, stop=0),
+        compiler_of([*tokens, None], 257),
+    ]
+    for other in others:
+        with pytest.raises(TokenizerError, match="another tokenizer"):
+            other.deserialize(text)
+    data = json.loads(text)
+    for bad in ("", "[]", "{}", json.dumps({**data, "fairlead": 0}), json.dumps({**data, "grammar": {"regex": 3}})):
+        with pytest.raises(GrammarError):
+            compiler.deserialize(bad)

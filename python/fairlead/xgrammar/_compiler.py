@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from typing import Any
@@ -41,7 +40,7 @@ class CompiledGrammar:
     def serialize_json(self) -> str:
         """The grammar's source and the tokenizer's fingerprint; states are made anew."""
         source = json.loads(self._grammar.serialize_json())
-        return json.dumps({**source, "tokenizer": _fingerprint(self._tokenizer_info)})
+        return json.dumps({**source, "tokenizer": self._tokenizer_info.info.vocabulary.fingerprint})
 
     @staticmethod
     def deserialize_json(json_str: str, tokenizer_info: TokenizerInfo) -> CompiledGrammar:
@@ -52,16 +51,9 @@ class CompiledGrammar:
             TokenizerError: It was compiled for another tokenizer.
         """
         grammar = Grammar.deserialize_json(json_str)
-        if json.loads(json_str).get("tokenizer") != _fingerprint(tokenizer_info):
+        if json.loads(json_str).get("tokenizer") != tokenizer_info.info.vocabulary.fingerprint:
             raise TokenizerError("this grammar was compiled for another tokenizer")
         return GrammarCompiler(tokenizer_info).compile_grammar(grammar)
-
-
-def _fingerprint(info: TokenizerInfo) -> str:
-    digest = hashlib.sha256(repr((info.vocab_size, info.stop_token_ids)).encode())
-    for token in info.info.decoded_vocab:
-        digest.update(b"\xff\xff" if token is None else len(token).to_bytes(4, "little") + token)
-    return digest.hexdigest()
 
 
 class GrammarCompiler:

@@ -55,6 +55,30 @@ impl Vocabulary {
         self.core.stop_ids().to_vec()
     }
 
+    /// 64 hexadecimal digits, equal for equal vocabularies: a hash of all bytes, stop ids, and names of special tokens.
+    #[getter]
+    fn fingerprint(&self, py: Python<'_>) -> String {
+        py.detach(|| {
+            let core = &self.core;
+            let mut hash = blake3::Hasher::new();
+            let mut add = |kind: u8, number: u32, bytes: &[u8]| {
+                hash.update(&[kind]);
+                hash.update(&number.to_le_bytes());
+                hash.update(&(bytes.len() as u64).to_le_bytes());
+                hash.update(bytes);
+            };
+            add(0, core.size() as u32, &[]);
+            core.stop_ids().iter().for_each(|&id| add(1, id, &[]));
+            core.special_tokens().into_iter().for_each(|(id, name)| add(2, id, name.as_bytes()));
+            for id in 0..core.size() as u32 {
+                if let Some(bytes) = core.bytes(id) {
+                    add(3, id, bytes);
+                }
+            }
+            hash.finalize().to_hex().to_string()
+        })
+    }
+
     /// The bytes of a token; None for special tokens, stop tokens, holes and ids outside the vocabulary.
     fn token_bytes<'py>(&self, py: Python<'py>, token_id: u32) -> Option<Bound<'py, PyBytes>> {
         self.core.bytes(token_id).map(|bytes| PyBytes::new(py, bytes))

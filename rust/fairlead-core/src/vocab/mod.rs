@@ -161,6 +161,13 @@ impl Vocabulary {
         out
     }
 
+    /// Special tokens that have a name, by their ids.
+    pub fn special_tokens(&self) -> Vec<(u32, &str)> {
+        let mut all: Vec<_> = self.special.iter().map(|(name, &id)| (id, &**name)).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// The special token of that name.
     pub(crate) fn special(&self, name: &str) -> Option<u32> {
         self.special.get(name).copied()
