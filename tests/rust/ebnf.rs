@@ -130,7 +130,9 @@ fn mistakes_are_told_with_their_place() {
         ("root ::= a\na ::= \"x\"\na ::= \"y\"", Some((3, 1)), "twice"),
         ("root ::= root \"a\"", None, "no text"),
         ("root ::= <[1000]>", Some((1, 10)), "no token 1000"),
-        ("root ::= !<[1000]>", Some((1, 10)), "any number"),
+        ("root ::= !<[65]>", Some((1, 10)), "any number"),
+        ("root ::= !<[65]>*", Some((1, 10)), "only special tokens"),
+        ("root ::= !<[1000]>*", Some((1, 10)), "no token 1000"),
         ("root ::= \"a\" root", None, "no text"),
     ] {
         let error = compiler(CompilerOptions::default()).compile(&Grammar::Ebnf(grammar.into())).expect_err(grammar);

@@ -126,6 +126,7 @@ def test_nothing_is_forced_through_one(compiler):
         ("<[9999]>", "no token 9999"),
         ("<[a]>", "numbers or ranges"),
         ("<[5-2]>", "ends before"),
+        ("<[0-4000000000]>", "no token 4000000000"),
         ("<not closed", "a token is written"),
     ],
 )
@@ -221,6 +222,7 @@ def test_in_ebnf(info, compiler):
         ("!<|end|>?", "any number"),
         ("!<think>*", "only special tokens"),
         ("!a", "a token is written"),
+        ("!<[1-4000000000]>*", "no token 4000000000"),
     ],
 )
 def test_what_ebnf_cannot_ask_for(compiler, written, said):

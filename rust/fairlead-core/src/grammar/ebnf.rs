@@ -184,7 +184,7 @@ impl Parser<'_> {
                 Ok(inner)
             }
             Some('<') => {
-                let found = tokens::spelled(self.store, self.rest(), self.limits);
+                let found = tokens::spelled(self.store, self.rest());
                 let (spelled, len) = found.map_err(|message| self.fail(start, &message))?;
                 self.at += len;
                 let mut options: Vec<_> = spelled.into_iter().map(|bytes| Item::Text(bytes.into())).collect();
@@ -192,7 +192,7 @@ impl Parser<'_> {
             }
             Some('!') => {
                 let rest = &self.rest()[1..];
-                let found = tokens::terminal(rest, self.limits);
+                let found = tokens::terminal(self.store, rest);
                 let (excluded, len) = found.map_err(|message| self.fail(start, &message))?;
                 // One token alone is no matter of bytes: several tokens may write what it does.
                 let min = match rest[len..].chars().next() {

@@ -1,7 +1,6 @@
 //! Tokens that a grammar names or gives by their ids.
 
 use crate::automata::{EPS, ExprId, Store, UNBOUNDED};
-use crate::limits::Limits;
 use crate::vocab::Vocabulary;
 
 /// A token, as grammars write it.
@@ -82,8 +81,9 @@ pub(super) fn any_but<'a>(
 /// `<[id]>` or `<[id,id-id]>` for any of some.
 ///
 /// # Errors
-/// It is written in another way.
-pub(super) fn terminal<'t>(text: &'t str, limits: &Limits) -> Result<(Vec<Token<'t>>, usize), String> {
+/// It is written in another way, or has ids that the vocabulary hasn't.
+pub(super) fn terminal<'t>(store: &Store, text: &'t str) -> Result<(Vec<Token<'t>>, usize), String> {
+    let size = store.vocab.as_ref().map_or(0, |vocab| vocab.size());
     let Some(len) = text.find('>').filter(|&len| !text[..len].contains(char::is_whitespace)) else {
         return Err("a token is written <name>, <[id]> or <[id,id-id]>".to_owned());
     };
@@ -97,8 +97,11 @@ pub(super) fn terminal<'t>(text: &'t str, limits: &Limits) -> Result<(Vec<Token<
         let (Ok(lo), Ok(hi)) = (lo.parse::<u32>(), hi.parse::<u32>()) else {
             return Err("ids of tokens are numbers or ranges, as in <[1,5-7]>".to_owned());
         };
-        if lo > hi || hi - lo >= limits.max_repetition {
-            return Err("a range of ids ends before it begins, or is too long".to_owned());
+        if lo > hi {
+            return Err("a range of ids ends before it begins".to_owned());
+        }
+        if hi as usize >= size {
+            return Err(format!("the vocabulary has no token {hi}"));
         }
         all.extend((lo..=hi).map(Token::Id));
     }
@@ -112,7 +115,7 @@ type Spelled = (Vec<Box<[u8]>>, usize);
 ///
 /// # Errors
 /// As of [`terminal`] and [`spelling`].
-pub(super) fn spelled(store: &Store, text: &str, limits: &Limits) -> Result<Spelled, String> {
-    let (tokens, len) = terminal(text, limits)?;
+pub(super) fn spelled(store: &Store, text: &str) -> Result<Spelled, String> {
+    let (tokens, len) = terminal(store, text)?;
     Ok((tokens.into_iter().map(|token| spelling(store, token)).collect::<Result<_, _>>()?, len))
 }

@@ -44,6 +44,8 @@ struct Slot {
 pub(super) struct Emitter<'r, 'a> {
     pub(super) reader: &'r mut Reader<'a>,
     pub(super) store: &'a Store,
+    /// The whitespace of the outermost array or object; of all, unless they are indented.
+    outermost: Layout,
     /// The depth of the slot that is being looked at.
     pub(super) depth: u32,
     slots: IndexMap<Place, Slot>,
@@ -113,12 +115,18 @@ fn layout(store: &Store, whitespace: &Whitespace, depth: u32) -> Layout {
 impl<'r, 'a> Emitter<'r, 'a> {
     pub(super) fn new(reader: &'r mut Reader<'a>) -> Self {
         let store = reader.store;
-        Self { reader, store, depth: 0, slots: IndexMap::default(), rules: HashMap::new(), open: HashMap::new() }
+        let outermost = layout(store, &reader.options.whitespace, 0);
+        let (slots, rules, open) = (IndexMap::default(), HashMap::new(), HashMap::new());
+        Self { reader, store, outermost, depth: 0, slots, rules, open }
     }
 
     /// The whitespace of the array or object that is being looked at.
     pub(super) fn layout(&self) -> Layout {
-        layout(self.store, &self.options().whitespace, self.depth)
+        self.layout_at(self.depth)
+    }
+
+    fn layout_at(&self, depth: u32) -> Layout {
+        if depth == 0 { self.outermost } else { layout(self.store, &self.options().whitespace, depth) }
     }
 
     fn is_indented(&self) -> bool {
@@ -456,7 +464,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
     /// One value, as `enum` and `const` give it, with so many arrays and objects around it.
     pub(super) fn exactly(&self, value: &Value, depth: u32) -> Result<ExprId, Error> {
         let store = self.store;
-        let layout = || layout(store, &self.options().whitespace, depth);
+        let layout = self.layout_at(depth);
         let inside = self.depth_inside(depth);
         Ok(match value {
             Value::Null => store.literal(b"null"),
@@ -471,7 +479,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 let prefix: Vec<RuleId> =
                     items.iter().map(|v| Ok(store.rule(self.exactly(v, inside)?))).collect::<Result<_, Error>>()?;
                 let n = items.len() as u32;
-                store.array(ElementsSpec { prefix: prefix.into(), rest: None, layout: layout() }, n, n)
+                store.array(ElementsSpec { prefix: prefix.into(), rest: None, layout }, n, n)
             }
             Value::Object(map) => {
                 let mut declared = Vec::new();
@@ -489,7 +497,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                     declared: declared.into(),
                     ordered: if self.options().any_order { 0 } else { n },
                     undeclared: Box::default(),
-                    layout: layout(),
+                    layout,
                 };
                 store.object(spec, n, n, 0)
             }

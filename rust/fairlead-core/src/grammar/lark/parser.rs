@@ -335,7 +335,7 @@ impl<'a> Parser<'a> {
     }
 
     fn token(&mut self, start: usize) -> Result<Term, Error> {
-        let found = tokens::spelled(self.store, self.rest(), self.limits);
+        let found = tokens::spelled(self.store, self.rest());
         let (spelled, len) = found.map_err(|message| self.fail(start, &message))?;
         self.at += len;
         let mut options: Vec<_> = spelled.into_iter().map(|bytes| Term::Fixed(Item::Text(bytes.into()))).collect();
