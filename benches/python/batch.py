@@ -2,8 +2,8 @@
 
 Run with ``python benches/python/batch.py [--data DIR_OR_TAR --tokenizer DIR] [--rows 64] [--threads 1 2 4]``; what is
 read and which engines there are, says ``mask.py``. A row stands somewhere inside of an instance. "known" masks have
-been worked out before, the best of many fills; "first visits" are filled once, by an engine that has seen the schemas
-compiled and nothing else, the sum over all sets of rows. "one by one" is a loop in Python over the rows.
+been worked out before, the best of many fills; "first visits" are filled once, by an engine that has compiled the
+schemas and walked to the rows. Means over eight sets of rows; "one by one" is a loop in Python over the rows.
 """
 
 from __future__ import annotations
