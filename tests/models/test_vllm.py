@@ -459,3 +459,41 @@ def test_an_engine_in_processes_of_its_own(tmp_path):
     assert done.returncode == 0 and found, done.stderr[-2000:]
     assert int(found[2]) >= 1
     assert eventually(lambda: not any(os.path.isdir(f"/proc/{pid}") for pid in found[3].split()))
+
+
+_KILL = """
+    import signal, time
+    from fairlead.errors import ModelError
+
+    def timed(what):
+        begun = time.monotonic()
+        try:
+            what()
+        except ModelError as error:
+            print("FAILED", f"{{time.monotonic() - begun:.1f}}", "engine" in str(error), flush=True)
+
+    def stream():
+        for number, _ in enumerate(model.generate_stream(user, grammar="[0-9]{{400}}", max_tokens=450)):
+            if number == 3:
+                for one in children:
+                    os.kill(int(one), signal.SIGKILL)
+
+    timed(stream)
+    timed(lambda: model.generate(user))
+    timed(lambda: model.generate_batch([user, user]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
+def test_processes_that_are_gone_fail_their_requests(tmp_path):
+    script = tmp_path / "script.py"
+    folder = str(tiny_model_dir(head_dim=32))
+    script.write_text(_PARENT + (_SCRIPT.replace("    {end}\n", _KILL)).format(folder=folder, options=OPTIONS))
+    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    failed = re.findall(r"^FAILED ([\d.]+) (\w+)$", done.stdout, re.M)
+    assert done.returncode == 0 and len(failed) == 3, done.stdout[-1000:] + done.stderr[-2000:]
+    assert all(float(seconds) < 10 and named == "True" for seconds, named in failed), failed

@@ -278,6 +278,35 @@ def _refusal(error: Exception) -> FairleadError:
     return refused
 
 
+class _OutputsOrDeath:
+    """The queue of what an engine in processes of its own makes; should they be gone, it says so.
+
+    vLLM notices that, but whoever waits for a step by then waits for ever: a process that was killed sends nothing.
+    """
+
+    def __init__(self, outputs: queue.Queue[Any], resources: Any) -> None:
+        self._outputs = outputs
+        self._resources = resources
+
+    def get(self) -> Any:
+        while True:
+            try:
+                return self._outputs.get(timeout=_LIVENESS_SECONDS)
+            except queue.Empty:
+                if self._resources.engine_dead:
+                    return RuntimeError("its processes are gone")
+
+
+# How long a step may take before the engine is looked at.
+_LIVENESS_SECONDS = 0.25
+
+
+def _outlive(client: Any) -> None:
+    """Let what waits for the engine's processes end with them."""
+    if isinstance(getattr(client, "outputs_queue", None), queue.Queue) and hasattr(client, "resources"):
+        client.outputs_queue = _OutputsOrDeath(client.outputs_queue, client.resources)
+
+
 _LOCAL_LOCK = threading.Lock()
 _local_engines = 0
 
@@ -288,6 +317,7 @@ def new_engine(arguments: Mapping[str, Any]) -> Any:
     from vllm import EngineArgs, LLMEngine
 
     engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+    _outlive(engine.engine_core)
     if in_process(engine):
         with _LOCAL_LOCK:
             _local_engines += 1
