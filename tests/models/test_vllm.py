@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -444,23 +445,6 @@ def parent(pid):
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
-def test_an_engine_in_processes_of_its_own(tmp_path):
-    script = tmp_path / "script.py"
-    folder = str(tiny_model_dir(head_dim=32))
-    # No close(): the script ends, and so does all of it.
-    script.write_text(_PARENT + _SCRIPT.format(folder=folder, options=OPTIONS, end=""))
-    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-    done = subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
-    found = re.search(r"^RESULT (\d{5}) (\d+)(.*)$", done.stdout, re.M)
-    assert done.returncode == 0 and found, done.stderr[-2000:]
-    assert int(found[2]) >= 1
-    assert eventually(lambda: not any(os.path.isdir(f"/proc/{pid}") for pid in found[3].split()))
-
-
 _KILL = """
     import signal, time
     from fairlead.errors import ModelError
@@ -470,10 +454,10 @@ _KILL = """
         try:
             what()
         except ModelError as error:
-            print("FAILED", f"{{time.monotonic() - begun:.1f}}", "engine" in str(error), flush=True)
+            print("FAILED", f"{time.monotonic() - begun:.1f}", "engine" in str(error), flush=True)
 
     def stream():
-        for number, _ in enumerate(model.generate_stream(user, grammar="[0-9]{{400}}", max_tokens=450)):
+        for number, _ in enumerate(model.generate_stream(user, grammar="[0-9]{400}", max_tokens=450)):
             if number == 3:
                 for one in children:
                     os.kill(int(one), signal.SIGKILL)
@@ -482,18 +466,33 @@ _KILL = """
     timed(lambda: model.generate(user))
     timed(lambda: model.generate_batch([user, user]))
 """
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
+
+
+def run_script(folder: Path, end: str) -> subprocess.CompletedProcess[str]:
+    script = folder / "script.py"
+    script.write_text(_PARENT + _SCRIPT.format(folder=str(tiny_model_dir(head_dim=32)), options=OPTIONS, end=end))
+    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    return subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
+@needs_proc
+def test_an_engine_in_processes_of_its_own(tmp_path):
+    # No close(): the script ends, and so does all of it.
+    done = run_script(tmp_path, end="")
+    found = re.search(r"^RESULT (\d{5}) (\d+)(.*)$", done.stdout, re.M)
+    assert done.returncode == 0 and found, done.stderr[-2000:]
+    assert int(found[2]) >= 1
+    assert eventually(lambda: not any(os.path.isdir(f"/proc/{pid}") for pid in found[3].split()))
+
+
+@pytest.mark.slow
+@needs_proc
 def test_processes_that_are_gone_fail_their_requests(tmp_path):
-    script = tmp_path / "script.py"
-    folder = str(tiny_model_dir(head_dim=32))
-    script.write_text(_PARENT + (_SCRIPT.replace("    {end}\n", _KILL)).format(folder=folder, options=OPTIONS))
-    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-    done = subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
+    done = run_script(tmp_path, end=_KILL)
     failed = re.findall(r"^FAILED ([\d.]+) (\w+)$", done.stdout, re.M)
     assert done.returncode == 0 and len(failed) == 3, done.stdout[-1000:] + done.stderr[-2000:]
     assert all(float(seconds) < 5 and named == "True" for seconds, named in failed), failed

@@ -185,6 +185,7 @@ def test_a_schema_is_text_a_mapping_a_boolean_a_model_or_a_type() -> None:
         {"indent": "--"},
         {"indent": "\n"},
         {"indent": 65},
+        {"indent": -1},
     ],
 )
 def test_bad_options(options: dict[str, Any]) -> None:
@@ -329,9 +330,13 @@ def test_values_of_a_fixed_indentation_are_nested_so_deep() -> None:
     for depth, expected in [(1, True), (32, True), (33, False)]:
         text = nested(depth)
         assert (taken(GrammarMatcher(compiled), text) == len(text)) == expected
-    endless = {"type": "array", "items": {"$ref": "#"}, "minItems": 1}
+    deep: dict[str, Any] = {"type": "integer"}
+    for _ in range(33):
+        deep = {"type": "array", "items": deep, "minItems": 1}
+    compile_(Grammar.json_schema(deep))
+    compile_(Grammar.json_schema(deep["items"], indent=1))
     with pytest.raises(SchemaError, match="nested at most 32 deep"):
-        compile_(Grammar.json_schema({"allOf": [endless], "$defs": {}}, indent=1))
+        compile_(Grammar.json_schema(deep, indent=1))
 
 
 GRAMMARS = [

@@ -26,14 +26,14 @@ pub(crate) struct Grammar {
 /// What stands for one step of indentation: so many spaces, or a text.
 #[derive(FromPyObject)]
 enum Indent {
-    Spaces(usize),
+    Spaces(i64),
     Text(String),
 }
 
 impl Indent {
     fn text(self) -> PyResult<String> {
         match self {
-            Self::Spaces(n) if n <= 64 => Ok(" ".repeat(n)),
+            Self::Spaces(n @ 0..=64) => Ok(" ".repeat(n.unsigned_abs() as usize)),
             Self::Text(text) if text.len() <= 64 && text.chars().all(|c| matches!(c, ' ' | '\t')) => Ok(text),
             _ => Err(PyValueError::new_err("indent is a number of spaces or a text of spaces and tabs, up to 64")),
         }
@@ -375,7 +375,7 @@ impl CompiledGrammar {
     /// The vocabulary that the grammar was compiled for.
     #[getter]
     fn vocabulary(&self) -> Vocabulary {
-        Vocabulary { core: Arc::clone(self.core.vocabulary()) }
+        Arc::clone(self.core.vocabulary()).into()
     }
 
     /// The grammar as it was written.

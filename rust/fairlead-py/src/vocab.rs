@@ -1,6 +1,6 @@
 //! `Vocabulary`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fairlead_core::Vocabulary as CoreVocabulary;
 use pyo3::prelude::*;
@@ -23,6 +23,13 @@ use crate::errors::OrRaise;
 #[pyclass(frozen, module = "fairlead._core")]
 pub(crate) struct Vocabulary {
     pub(crate) core: Arc<CoreVocabulary>,
+    fingerprint: OnceLock<String>,
+}
+
+impl From<Arc<CoreVocabulary>> for Vocabulary {
+    fn from(core: Arc<CoreVocabulary>) -> Self {
+        Self { core, fingerprint: OnceLock::new() }
+    }
 }
 
 #[pymethods]
@@ -40,7 +47,7 @@ impl Vocabulary {
         let special = special_tokens.unwrap_or_default().into_iter().map(|(id, name)| (id, name.into()));
         let size = vocab_size.unwrap_or(tokens.len());
         let core = py.detach(|| CoreVocabulary::with_special(tokens, stop_token_ids, size, special)).or_raise(py)?;
-        Ok(Self { core: Arc::new(core) })
+        Ok(Arc::new(core).into())
     }
 
     /// The number of ids, padding included.
@@ -58,29 +65,30 @@ impl Vocabulary {
     /// 64 hexadecimal digits, equal for equal vocabularies: a hash of all bytes, stop ids, and names of special tokens.
     #[getter]
     fn fingerprint(&self, py: Python<'_>) -> String {
-        py.detach(|| {
-            let core = &self.core;
-            let mut hash = blake3::Hasher::new();
-            let mut add = |kind: u8, number: u32, bytes: &[u8]| {
-                hash.update(&[kind]);
-                hash.update(&number.to_le_bytes());
-                hash.update(&(bytes.len() as u64).to_le_bytes());
-                hash.update(bytes);
-            };
-            add(0, core.size() as u32, &[]);
-            core.stop_ids().iter().for_each(|&id| add(1, id, &[]));
-            core.special_tokens().into_iter().for_each(|(id, name)| add(2, id, name.as_bytes()));
-            for id in 0..core.size() as u32 {
-                if let Some(bytes) = core.bytes(id) {
-                    add(3, id, bytes);
-                }
-            }
-            hash.finalize().to_hex().to_string()
-        })
+        py.detach(|| self.fingerprint.get_or_init(|| fingerprint(&self.core)).clone())
     }
 
     /// The bytes of a token; None for special tokens, stop tokens, holes and ids outside the vocabulary.
     fn token_bytes<'py>(&self, py: Python<'py>, token_id: u32) -> Option<Bound<'py, PyBytes>> {
         self.core.bytes(token_id).map(|bytes| PyBytes::new(py, bytes))
     }
+}
+
+fn fingerprint(core: &CoreVocabulary) -> String {
+    let mut hash = blake3::Hasher::new();
+    let mut add = |kind: u8, number: u32, bytes: &[u8]| {
+        hash.update(&[kind]);
+        hash.update(&number.to_le_bytes());
+        hash.update(&(bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    add(0, core.size() as u32, &[]);
+    core.stop_ids().iter().for_each(|&id| add(1, id, &[]));
+    core.special_tokens().into_iter().for_each(|(id, name)| add(2, id, name.as_bytes()));
+    for id in 0..core.size() as u32 {
+        if let Some(bytes) = core.bytes(id) {
+            add(3, id, bytes);
+        }
+    }
+    hash.finalize().to_hex().to_string()
 }

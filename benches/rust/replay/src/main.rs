@@ -6,8 +6,8 @@
 //! `prepare.py` makes the file. `--flush` goes through so many MB of other memory before each schema, as a process does that has
 //! other work between two requests; `--slow` lists the steps that take longer, with their page faults; `--bare` computes no hash
 //! of the masks, which takes the caches from what is measured. The allocator is mimalloc as it is by itself: with huge pages,
-//! unless `MIMALLOC_ALLOW_THP=0` is in the environment. A step that made the engine's memory grow is told apart as a first visit. `--threads` measures something else: how many steps so many threads
-//! take together.
+//! unless `MIMALLOC_ALLOW_THP=0` is in the environment. A step that made the engine's memory grow is told apart as a first visit.
+//! `--threads` measures something else: how many steps so many threads take together.
 
 mod threads;
 

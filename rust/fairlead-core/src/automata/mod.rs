@@ -7,6 +7,7 @@ mod distinct;
 mod elements;
 mod expr;
 mod frame;
+mod interner;
 mod lengths;
 mod loosen;
 mod members;

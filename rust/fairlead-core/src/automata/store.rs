@@ -1,14 +1,11 @@
-//! The interner: every expression, table and rule of one tokenizer, shared by grammars, requests and threads.
+//! Every expression, table and rule of one tokenizer, interned: shared by grammars, requests and threads.
 //!
 //! Nothing in a store is ever evicted singly. A store that has grown past its budget is replaced as a whole: live
 //! matchers keep theirs through an `Arc`, new ones begin in a fresh one, with identical results.
 
-use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::byteset::ByteSet;
@@ -16,59 +13,12 @@ use super::counted::CountedSpec;
 use super::distinct::DistinctSpec;
 use super::elements::ElementsSpec;
 use super::expr::{ExprId, Flags, Node, RuleId, Slice, Slot, Table, TableId, UNBOUNDED};
+use super::interner::Interner;
 use super::members::MembersSpec;
 use super::number::NumberSpec;
 use super::text::{Spelling, TextState};
 use crate::memo::Memo;
 use crate::vocab::{KINDS, SPECIAL, Vocabulary};
-
-const SHARDS: usize = 16;
-
-/// An append-only list in which equal values have equal indices. Of those that were asked for last, each shard has so many at hand.
-#[derive(Debug)]
-struct Interner<T, const RECENT: usize = 1> {
-    values: boxcar::Vec<T>,
-    shards: [Mutex<Shard<RECENT>>; SHARDS],
-}
-
-/// Half of each hash, and the index of the value.
-#[derive(Debug)]
-struct Shard<const RECENT: usize> {
-    all: HashTable<(u32, u32)>,
-    /// Of twenty expressions that are there already, nineteen were asked for shortly before. The whole table doesn't fit the caches
-    /// of a processor; this does.
-    recent: [(u32, u32); RECENT],
-}
-
-impl<T, const RECENT: usize> Interner<T, RECENT> {
-    fn new() -> Self {
-        let shard = |_| Mutex::new(Shard { all: HashTable::new(), recent: [(0, u32::MAX); RECENT] });
-        Self { values: boxcar::Vec::new(), shards: std::array::from_fn(shard) }
-    }
-
-    fn intern<K: Hash>(&self, key: K, equals: impl Fn(&T, &K) -> bool, make: impl FnOnce(K) -> T) -> u32 {
-        let hash = FixedState::default().hash_one(&key);
-        let mut shard = self.shards[(hash >> 60) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
-        // The upper half has chosen the shard; the table takes its bits from both ends.
-        let short = hash as u32;
-        let spread = |short: u32| u64::from(short) << 32 | u64::from(short);
-        let same = |&(h, i): &(u32, u32)| h == short && equals(&self.values[i as usize], &key);
-        let Shard { all, recent } = &mut *shard;
-        let place = (hash >> 32) as usize % RECENT;
-        if recent[place].1 != u32::MAX && same(&recent[place]) {
-            return recent[place].1;
-        }
-        let index = if let Some(&(_, i)) = all.find(spread(short), same) {
-            i
-        } else {
-            let index = self.values.push(make(key)) as u32;
-            all.insert_unique(spread(short), (short, index), |&(h, _)| spread(h));
-            index
-        };
-        recent[place] = (short, index);
-        index
-    }
-}
 
 /// A rule: its body may not be known yet while a recursive schema or grammar is lowered.
 #[derive(Debug)]
