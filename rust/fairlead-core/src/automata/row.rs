@@ -267,13 +267,16 @@ impl Store {
 
     /// [`Store::alive`] within a number of states; `None` when they don't suffice.
     pub(crate) fn alive_within(&self, e: ExprId, max_states: usize) -> Option<bool> {
-        if !self.flags(e).boolean() || self.flags(e).calls() {
+        if !self.flags(e).boolean() {
             return Some(e != EMPTY);
         }
         match self.slot(e).alive.load(Ordering::Relaxed) {
             1 => return Some(true),
             2 => return Some(false),
             _ => {}
+        }
+        if self.flags(e).calls() {
+            return self.parts_alive(e, max_states);
         }
         let mut from: indexmap::IndexMap<ExprId, usize> = indexmap::IndexMap::new();
         from.insert(e, 0);
@@ -316,6 +319,39 @@ impl Store {
             self.slot(*state).alive.store(2, Ordering::Relaxed);
         }
         Some(false)
+    }
+
+    /// [`Store::alive_within`] for what is put together of calls and of regular parts: rules that nothing completes are
+    /// never called, so that only the latter may be dead.
+    fn parts_alive(&self, e: ExprId, max_states: usize) -> Option<bool> {
+        let any = |parts: &mut dyn Iterator<Item = ExprId>| {
+            let mut found = Some(false);
+            for part in parts {
+                match self.alive_within(part, max_states) {
+                    Some(true) => return Some(true),
+                    Some(false) => {}
+                    None => found = None,
+                }
+            }
+            found
+        };
+        let found = match self.node(e) {
+            Node::Concat(a, b) => match self.alive_within(*a, max_states) {
+                Some(true) => self.alive_within(*b, max_states),
+                dead_or_unknown => dead_or_unknown,
+            },
+            Node::Union(parts) => any(&mut parts.iter().copied()),
+            Node::Switch(slice) => {
+                let entries = &self.table(slice.table).entries[slice.lo as usize..slice.hi as usize];
+                any(&mut entries.iter().map(|(_, tail)| *tail))
+            }
+            Node::Repeat { body, min, .. } if *min > 0 => self.alive_within(*body, max_states),
+            _ => Some(true),
+        };
+        if let Some(alive) = found {
+            self.slot(e).alive.store(if alive { 1 } else { 2 }, Ordering::Relaxed);
+        }
+        found
     }
 
     /// All words of a regular expression if there are at most `most`, in no particular order.

@@ -300,9 +300,13 @@ impl Store {
         self.intern(Node::Call(rule))
     }
 
-    /// A call of the rule whose body this is.
+    /// A call of the rule whose body this is; a rule that nothing completes is not called.
     pub fn call_of(&self, body: ExprId) -> ExprId {
-        if body == EMPTY || body == EPS { body } else { self.call(self.rule(body)) }
+        match body {
+            EMPTY | EPS => body,
+            _ if !self.alive(body) => EMPTY,
+            _ => self.call(self.rule(body)),
+        }
     }
 
     // ---- specs -----------------------------------------------------------------------------------------------
