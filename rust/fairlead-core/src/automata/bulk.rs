@@ -6,17 +6,19 @@ use hashbrown::HashSet;
 use super::expr::{ExprId, Node, Slice, UNBOUNDED};
 use super::store::{EPS, Store};
 use super::text::{Spelling, TextState};
-use crate::vocab::KINDS;
+use crate::vocab::{CUT, KINDS};
 
 /// From this frame, any text of these characters, up to so many of them, can still be completed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bulk {
     /// ASCII characters.
     pub(crate) ascii: u128,
-    /// The kinds of other characters, of all of which that holds.
+    /// The kinds of other characters, of all of which that holds, and [`CUT`] if one may be left unfinished.
     pub(crate) beyond: u8,
     /// How many characters; `u32::MAX` without bound.
     pub(crate) chars: u32,
+    /// Whether each of them leads back to the frame itself.
+    pub(crate) loops: bool,
 }
 
 /// Which characters that are not ASCII lead to a place.
@@ -41,6 +43,8 @@ pub(crate) enum FreeText {
 
 const ALL_ASCII: u128 = u128::MAX;
 const ALL_KINDS: u8 = KINDS[0].0 | KINDS[1].0 | KINDS[2].0;
+/// The kind that every unfinished character can become one of.
+const LARGEST: u8 = KINDS[2].0;
 /// What JSON lets stand for itself inside a string.
 const PLAIN: u128 = !0xFFFF_FFFF & !(1 << b'"') & !(1 << b'\\');
 
@@ -53,7 +57,7 @@ impl Store {
                 *self.frame(e).bulk.get_or_init(|| {
                     let loops = self.self_loops(e).filter(|(ascii, _)| ascii.count_ones() >= 8);
                     let bulk = match loops {
-                        Some((ascii, beyond)) => Bulk { ascii, beyond, chars: UNBOUNDED },
+                        Some((ascii, beyond)) => Bulk { ascii, beyond, chars: UNBOUNDED, loops: true },
                         None => self.loop_class(e)?,
                     };
                     (bulk.chars >= 8 && bulk.ascii.count_ones() >= 8).then_some(bulk)
@@ -252,13 +256,13 @@ impl Store {
             return None;
         }
         if state.content == self.any || (state.hi == UNBOUNDED && self.takes_any_prefix(state.content)) {
-            return Some(Bulk { ascii: PLAIN, beyond: ALL_KINDS, chars: state.hi });
+            return Some(Bulk { ascii: PLAIN, beyond: self.with_cut(ALL_KINDS), chars: state.hi, loops: false });
         }
         if state.hi == UNBOUNDED
             && let Some((ascii, beyond)) = self.self_loops(state.content)
             && ascii.count_ones() >= 8
         {
-            return Some(Bulk { ascii: ascii & PLAIN, beyond, chars: UNBOUNDED });
+            return Some(Bulk { ascii: ascii & PLAIN, beyond, chars: UNBOUNDED, loops: false });
         }
         let class = self.loop_class(state.content)?;
         let chars = if state.hi == UNBOUNDED {
@@ -267,7 +271,7 @@ impl Store {
             // After the loop the rest must still fit.
             class.chars.min(state.hi.checked_sub(self.loop_rest(state.content)?)?)
         };
-        Some(Bulk { ascii: class.ascii & PLAIN, beyond: class.beyond, chars })
+        Some(Bulk { ascii: class.ascii & PLAIN, beyond: class.beyond, chars, loops: false })
     }
 
     /// The characters after which the same residual remains: ASCII ones, and kinds of others.
@@ -287,7 +291,12 @@ impl Store {
             return 0;
         }
         let leads = |i: usize| self.loops_beyond(self.kinds[i], at, home, 0) == Beyond::All;
-        KINDS.iter().enumerate().filter(|&(i, _)| leads(i)).fold(0, |all, (_, (kind, _))| all | kind)
+        self.with_cut(KINDS.iter().enumerate().filter(|&(i, _)| leads(i)).fold(0, |all, (_, (kind, _))| all | kind))
+    }
+
+    /// Kinds of characters, and whether one of them may be left unfinished: it is, unless the vocabulary lacks characters.
+    fn with_cut(&self, kinds: u8) -> u8 {
+        if kinds & LARGEST != 0 && self.writes_all() { kinds | CUT } else { kinds }
     }
 
     /// Whether all characters that are not ASCII lead from `at` to `home`, or which of them do.
@@ -342,14 +351,16 @@ impl Store {
         match self.node(e) {
             Node::Repeat { body, max, .. } => {
                 let (ascii, beyond) = self.class_of(*body)?;
-                Some(Bulk { ascii, beyond, chars: *max })
+                Some(Bulk { ascii, beyond, chars: *max, loops: false })
             }
             Node::Concat(first, _) => self.loop_class(*first),
             Node::Union(parts) => {
                 let classes = parts.iter().filter_map(|&p| self.loop_class(p));
                 classes.max_by_key(|b| (b.beyond.count_ones(), b.ascii.count_ones(), b.chars))
             }
-            _ if self.takes_any_prefix(e) => Some(Bulk { ascii: ALL_ASCII, beyond: ALL_KINDS, chars: UNBOUNDED }),
+            _ if self.takes_any_prefix(e) => {
+                Some(Bulk { ascii: ALL_ASCII, beyond: self.with_cut(ALL_KINDS), chars: UNBOUNDED, loops: false })
+            }
             _ => None,
         }
     }

@@ -365,7 +365,7 @@ impl<'a> Chain<'a> {
 }
 
 /// Whether some token below has more than so many characters.
-fn enough(shape: Shape, chars: u32) -> bool {
+fn enough(shape: &Shape, chars: u32) -> bool {
     shape.chars == 255 || u32::from(shape.chars) > chars
 }
 

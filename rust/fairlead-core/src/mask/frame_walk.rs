@@ -1,9 +1,11 @@
 //! Walking the vocabulary's trie with one frame's own bytes: which tokens stay inside of it, where it can be left, and
 //! where a rule may begin. What follows there is for the layer above to put in, which remembers it.
 
-use super::walk::{WORTH_A_BULK, covers, within};
-use crate::automata::{EPS, ExprId, Node, Slice, Store};
-use crate::vocab::{Child, Trie};
+use smallvec::SmallVec;
+
+use super::walk::{WORTH_A_BULK, covers, holds, within};
+use crate::automata::{Bulk, EMPTY, EPS, ExprId, Node, Slice, Store};
+use crate::vocab::{Blocks, Child, LEAD, Trie};
 
 /// What a walk with a frame's own bytes finds.
 #[derive(Debug, Default)]
@@ -32,12 +34,14 @@ pub(super) struct FrameWalk<'a> {
     trie: &'a Trie,
     /// Strings are gone through rather than left as parts.
     regular: bool,
+    /// The bulk that was asked for last: small subtries mostly go on with the same frame.
+    bulk: (ExprId, Option<Bulk>),
     found: OwnBytes,
 }
 
 impl<'a> FrameWalk<'a> {
     pub(super) fn new(store: &'a Store, trie: &'a Trie) -> Self {
-        Self { store, trie, regular: false, found: OwnBytes::default() }
+        Self { store, trie, regular: false, bulk: (EMPTY, None), found: OwnBytes::default() }
     }
 
     /// A walk that leaves no parts, with what calls no rules.
@@ -85,6 +89,8 @@ impl<'a> FrameWalk<'a> {
         let store = self.store;
         let boolean = store.flags(frame).boolean();
         let row = store.row(frame);
+        let left = self.characters(children, frame);
+        let children = left.as_deref().unwrap_or(children);
         if children.len() * 2 < row.edges.len() {
             for child in children {
                 if let Some(to) = row.get(child.byte()).filter(|&to| !boolean || store.alive(to)) {
@@ -99,6 +105,35 @@ impl<'a> FrameWalk<'a> {
                 self.enter(edge.to, found);
             }
         }
+    }
+
+    /// What is known of whole subtries, which is only asked for where there are some.
+    fn bulk(&mut self, frame: ExprId, nodes: &[Child]) -> Option<Bulk> {
+        if self.bulk.0 != frame {
+            let below = nodes.iter().map(|child| self.trie.below(child.node())).sum::<usize>();
+            if below < WORTH_A_BULK {
+                return None;
+            }
+            self.bulk = (frame, self.store.bulk(frame));
+        }
+        self.bulk.1
+    }
+
+    /// Takes in the characters of several bytes that a frame takes whatever follows them, and returns the other children if
+    /// there were some.
+    fn characters(&mut self, children: &[Child], frame: ExprId) -> Option<SmallVec<[Child; 64]>> {
+        let trie = self.trie;
+        let (single, led) = children.split_at(children.partition_point(|child| child.byte() < LEAD));
+        let bulk = self.bulk(frame, led).filter(|bulk| bulk.beyond != 0)?;
+        let mut left = SmallVec::from_slice(single);
+        for child in led {
+            if holds(bulk, trie.shape(child.node())) {
+                self.found.tokens.extend_from_slice(trie.all_tokens(child.node()));
+            } else {
+                left.push(*child);
+            }
+        }
+        Some(left)
     }
 
     /// Some nodes whose last bytes all lead to one residual.
@@ -117,9 +152,13 @@ impl<'a> FrameWalk<'a> {
             }
             return;
         }
-        // What is known of whole subtries is only asked for where there are some.
-        let below = nodes.iter().map(|child| trie.below(child.node())).sum::<usize>();
-        let bulk = if below >= WORTH_A_BULK { store.bulk(frame) } else { None };
+        let bulk = self.bulk(frame, nodes);
+        if let Some(bulk) = bulk.filter(|bulk| bulk.loops) {
+            for node in nodes.iter().map(|child| child.node()) {
+                self.scan(node, frame, bulk);
+            }
+            return;
+        }
         let nullable = store.nullable(frame);
         for node in nodes.iter().map(|child| child.node()) {
             let leaf = trie.below(node) == 0;
@@ -136,6 +175,44 @@ impl<'a> FrameWalk<'a> {
                 self.visit(node, frame);
             }
         }
+    }
+
+    /// What lies below a node at which a frame goes on that many characters lead back to: the nodes in their order, but for
+    /// what needs no look, which keeps to few lines of memory, and takes tokens in long runs.
+    fn scan(&mut self, node: u32, frame: ExprId, bulk: Bulk) {
+        let (store, trie) = (self.store, self.trie);
+        let (nullable, row) = (store.nullable(frame), store.row(frame));
+        let (end, boolean) = (trie.end(node), store.flags(frame).boolean());
+        let class = Blocks::new(bulk.ascii, bulk.beyond);
+        let taken = |at: u32| trie.is_of(at, class).unwrap_or_else(|| holds(bulk, trie.shape(at)));
+        let (mut at, mut run) = (node, node);
+        while at < end {
+            // Here the frame goes on.
+            if trie.as_child(at).byte() < LEAD && taken(at) {
+                at = trie.end(at);
+            } else {
+                if nullable {
+                    Self::origins(trie, at, &mut self.found.exits);
+                }
+                at += 1;
+            }
+            while at < end {
+                let child = trie.as_child(at);
+                match child.byte() {
+                    b @ ..0x80 if bulk.ascii >> b & 1 == 1 => break,
+                    LEAD.. if taken(at) => at = trie.end(at),
+                    b => {
+                        self.found.tokens.extend_from_slice(trie.tokens_between(run, at));
+                        if let Some(to) = row.get(b).filter(|&to| !boolean || store.alive(to)) {
+                            self.enter(to, &[child]);
+                        }
+                        at = trie.end(at);
+                        run = at;
+                    }
+                }
+            }
+        }
+        self.found.tokens.extend_from_slice(trie.tokens_between(run, end));
     }
 
     fn part(&mut self, frame: ExprId, node: u32) {

@@ -3,7 +3,7 @@
 
 use super::events::KeyEvent;
 use crate::automata::{Bulk, EPS, ExprId, Keys, Link, Stack, Store, Target, Top, Tops};
-use crate::vocab::{Child, Trie};
+use crate::vocab::{Child, Shape, Trie};
 
 /// What a walk finds.
 #[derive(Debug, Default)]
@@ -157,7 +157,13 @@ pub(super) fn within(children: &[Child], lo: u8, hi: u8) -> &[Child] {
     &children[..children.partition_point(|child| child.byte() <= hi)]
 }
 
-pub(crate) fn covers(bulk: Bulk, shape: crate::vocab::Shape) -> bool {
+/// Whether a frame takes all texts below a node, after the node's own byte.
+pub(crate) fn covers(bulk: Bulk, shape: &Shape) -> bool {
+    !shape.led && holds(bulk, shape)
+}
+
+/// Whether a frame takes all texts of a shape.
+pub(super) fn holds(bulk: Bulk, shape: &Shape) -> bool {
     shape.ascii & !bulk.ascii == 0
         && shape.beyond & !bulk.beyond == 0
         && (shape.beyond == 0 || !shape.broken)

@@ -14,7 +14,7 @@ use super::GrammarMatcher;
 use crate::automata::{ExprId, Keys, Link, Stack, Store, Top, Tops};
 use crate::error::Error;
 use crate::mask::{Space, covers, set_bits};
-use crate::vocab::{ROOT, Vocabulary};
+use crate::vocab::{CUT, ROOT, Vocabulary};
 
 /// How much a text may have in all. Where it can't be kept to, because the text is further from its end than it was
 /// thought to be, masks are those without it.
@@ -202,9 +202,11 @@ impl Walk<'_> {
             let node = child.node();
             if !next.is_empty() {
                 let cost = self.of_all(&next);
+                let shape = trie.shape(node);
                 let steady = |top: &Top| {
-                    space.store.never_longer(top.frame)
-                        && space.store.bulk(top.frame).is_some_and(|bulk| covers(bulk, trie.shape(node)))
+                    shape.beyond & CUT == 0
+                        && space.store.never_longer(top.frame)
+                        && space.store.bulk(top.frame).is_some_and(|bulk| covers(bulk, shape))
                 };
                 if trie.below(node) == 0 {
                     each(trie.own_tokens(node), cost);
@@ -233,7 +235,7 @@ impl GrammarMatcher {
             let Some(left) = self.left(unit) else { continue };
             let least = match unit {
                 Unit::Tokens => self.plan().map(|plan| plan.len() as u32),
-                Unit::Characters => self.plan_text().map(|text| characters(&text)),
+                Unit::Characters => self.completion().map(|text| characters(&text)),
             };
             if let Some(least) = least.map(|least| least + unit.end()).filter(|&least| least > left) {
                 self.budget = Budget::default();
@@ -339,8 +341,8 @@ impl GrammarMatcher {
         Some(frames.into_vec().into())
     }
 
-    /// A text that completes the text so far, if one is known that does.
-    fn plan_text(&mut self) -> Option<Vec<u8>> {
+    /// A short text that completes the text so far, if one is found that does.
+    pub fn completion(&mut self) -> Option<Vec<u8>> {
         let space = Arc::clone(&self.space);
         let tops = self.tops.clone();
         let mut walk = Walk { space: &space, stack: &mut self.stack, unit: Unit::Tokens, below: HashMap::default() };
@@ -364,7 +366,7 @@ impl GrammarMatcher {
     /// Tokens that complete the text: those of the last plan if it was followed, or of a new one if it is shorter.
     fn plan(&mut self) -> Option<Vec<u32>> {
         let kept = (self.plan.at == self.text.len() && !self.plan.tokens.is_empty()).then(|| self.plan.tokens.clone());
-        let made = self.plan_text().and_then(|text| self.space.spell(&text));
+        let made = self.completion().and_then(|text| self.space.spell(&text));
         let best = [kept, made].into_iter().flatten().min_by_key(Vec::len)?;
         self.plan = Plan { at: self.text.len(), tokens: best.clone() };
         Some(best)

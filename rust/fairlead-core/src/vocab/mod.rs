@@ -2,7 +2,7 @@
 
 mod trie;
 
-pub(crate) use trie::{Child, KINDS, ROOT, Shape, Trie};
+pub(crate) use trie::{Blocks, CUT, Child, KINDS, LEAD, ROOT, Shape, Trie};
 
 use hashbrown::HashMap;
 

@@ -1,26 +1,90 @@
 //! The vocabulary as a flat byte trie in depth-first order, and tries derived from it.
 
-/// What the texts below a node are made of, counted from after the node's own byte.
+/// What the texts below a node are made of, counted from after the node's own byte or, where that begins a character of
+/// several bytes, from that byte on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Shape {
     /// The ASCII bytes that occur.
     pub(crate) ascii: u128,
-    /// The kinds of other characters that occur, as [`kind`] names them.
+    /// The kinds of other characters that occur, as [`kind`] names them, and [`CUT`].
     pub(crate) beyond: u8,
-    /// Whether some token below isn't whole characters.
+    /// Whether some token below isn't characters.
     pub(crate) broken: bool,
+    /// Whether this counts from the node's own byte on.
+    pub(crate) led: bool,
     /// The most characters of any token below.
     pub(crate) chars: u8,
 }
 
 impl Shape {
+    fn blocks(&self) -> u16 {
+        let beyond = if self.beyond & (OTHER | CUT) == 0 { 0 } else { BEYOND };
+        let seldom = self.broken || self.beyond & (SEPARATOR | SPACE) != 0;
+        blocks(|block| self.ascii & block != 0) | beyond | if seldom { SELDOM } else { 0 }
+    }
+
     fn join(&mut self, other: Self) {
         self.ascii |= other.ascii;
         self.beyond |= other.beyond;
         self.broken |= other.broken;
+        self.led |= other.led;
         self.chars = self.chars.max(other.chars);
     }
 }
+
+/// ASCII characters that classes mostly have all or none of; what is in none of the first is in the last.
+const BLOCKS: [u128; 12] = [
+    range(b'a', b'z'),
+    range(b'A', b'Z'),
+    range(b'0', b'9'),
+    range(b'_', b'_'),
+    range(b' ', b' '),
+    range(b'"', b'"'),
+    range(b'\\', b'\\'),
+    range(b'<', b'<'),
+    range(b'-', b'.'),
+    range(b'\n', b'\n'),
+    range(0, 9) | range(11, 31) | range(127, 127),
+    range(b'!', b'~')
+        & !(LETTERS_AND_DIGITS | range(b'"', b'"') | range(b'\\', b'\\') | range(b'<', b'<') | range(b'-', b'.')),
+];
+const LETTERS_AND_DIGITS: u128 = range(b'a', b'z') | range(b'A', b'Z') | range(b'0', b'9') | range(b'_', b'_');
+/// Other characters of the largest kind, left unfinished or not; and what is seldom.
+const BEYOND: u16 = 1 << 12;
+const SELDOM: u16 = 1 << 13;
+
+const fn range(lo: u8, hi: u8) -> u128 {
+    (u128::MAX >> (127 - (hi - lo))) << lo
+}
+
+/// Those of the blocks, one bit each, that `takes` says yes to.
+fn blocks(takes: impl Fn(u128) -> bool) -> u16 {
+    BLOCKS.iter().enumerate().fold(0, |all, (i, &block)| all | u16::from(takes(block)) << i)
+}
+
+/// A class of characters by blocks: what a look at a node's record can tell of a long list of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks {
+    /// Blocks that the class has all of.
+    all: u16,
+    /// Blocks that it has none of.
+    none: u16,
+}
+
+impl Blocks {
+    /// The blocks of ASCII characters and kinds of others.
+    pub(crate) fn new(ascii: u128, beyond: u8) -> Self {
+        let (all, none) = match beyond & (OTHER | CUT) {
+            0 => (0, BEYOND),
+            kinds if kinds == OTHER | CUT => (BEYOND, 0),
+            _ => (0, 0),
+        };
+        Self { all: all | blocks(|block| block & !ascii == 0), none: none | blocks(|block| block & ascii == 0) }
+    }
+}
+
+/// The first byte that begins a character of several.
+pub(crate) const LEAD: u8 = 0xC2;
 
 /// U+2028 and U+2029, which a dot in a pattern leaves out.
 const SEPARATOR: u8 = 1;
@@ -28,6 +92,8 @@ const SEPARATOR: u8 = 1;
 const SPACE: u8 = 2;
 /// All others beyond ASCII.
 const OTHER: u8 = 4;
+/// A character that a token leaves unfinished. Those of the last kind are so many that it can become one of them.
+pub(crate) const CUT: u8 = 8;
 
 /// The characters beyond ASCII by kind: each bit, and the ranges of characters that it stands for.
 pub(crate) const KINDS: [(u8, &[(char, char)]); 3] = [
@@ -96,6 +162,15 @@ impl Child {
     }
 }
 
+/// How many children a node has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Children {
+    #[default]
+    None,
+    One,
+    Several,
+}
+
 /// What a visit of a node needs, side by side: first visits are mostly waiting for memory.
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
@@ -103,9 +178,13 @@ struct Record {
     end: u32,
     /// Where the node's tokens begin; its own end where those of the next node begin.
     tokens: u32,
-    /// How many children there are.
-    count: u32,
-    /// The only child; where there are several, the place of the first in `children`.
+    children: Children,
+    /// The byte that leads here.
+    byte: u8,
+    /// What the node's [`Shape`] has, by [`blocks`].
+    blocks: u16,
+    /// The only child; where there are several, one less than their number in place of the byte, and where the first is in
+    /// the list of children in place of the node.
     child: Child,
 }
 
@@ -140,8 +219,7 @@ impl Trie {
             .collect();
         sorted.sort_unstable();
         let mut trie = Self::default();
-        let mut bytes_of = Vec::new();
-        trie.open(&mut bytes_of, 0);
+        trie.open(0);
         let mut path = vec![ROOT];
         let mut last: &[u8] = &[];
         for &(bytes, id) in &sorted {
@@ -151,7 +229,7 @@ impl Trie {
             }
             path.truncate(shared + 1);
             for &b in &bytes[shared..] {
-                path.push(trie.open(&mut bytes_of, b));
+                path.push(trie.open(b));
             }
             trie.tokens.push(id);
             trie.note_shapes(&path, bytes);
@@ -160,7 +238,7 @@ impl Trie {
         for &node in &path {
             trie.records[node as usize].end = trie.records.len() as u32;
         }
-        trie.close(&bytes_of);
+        trie.close();
         trie.places = vec![u32::MAX; tokens.len()];
         for (place, &token) in trie.tokens.iter().enumerate() {
             trie.places[token as usize] = place as u32;
@@ -168,26 +246,30 @@ impl Trie {
         trie
     }
 
-    fn open(&mut self, bytes_of: &mut Vec<u8>, byte: u8) -> u32 {
-        self.records.push(Record { tokens: self.tokens.len() as u32, ..Record::default() });
+    fn open(&mut self, byte: u8) -> u32 {
+        self.records.push(Record { tokens: self.tokens.len() as u32, byte, ..Record::default() });
         self.shapes.push(Shape::default());
-        bytes_of.push(byte);
         self.records.len() as u32 - 1
     }
 
     /// Finds the children, once all ends are known.
-    fn close(&mut self, bytes_of: &[u8]) {
+    fn close(&mut self) {
         self.records.push(Record { tokens: self.tokens.len() as u32, ..Record::default() });
-        for node in 0..bytes_of.len() {
+        for node in 0..self.len() {
+            self.records[node].blocks = self.shapes[node].blocks();
             let (at, end) = (self.children.len(), self.records[node].end);
             let mut child = node as u32 + 1;
             while child < end {
-                self.children.push(Child::new(bytes_of[child as usize], child));
-                child = self.records[child as usize].end;
+                let record = self.records[child as usize];
+                self.children.push(Child::new(record.byte, child));
+                child = record.end;
             }
-            let count = (self.children.len() - at) as u32;
-            let child = if count == 1 { self.children.pop().unwrap_or_default() } else { Child(at as u32) };
-            self.records[node] = Record { count, child, ..self.records[node] };
+            let (children, child) = match self.children.len() - at {
+                0 => (Children::None, Child::default()),
+                1 => (Children::One, self.children.pop().unwrap_or_default()),
+                count => (Children::Several, Child::new((count - 1) as u8, at as u32)),
+            };
+            self.records[node] = Record { children, child, ..self.records[node] };
         }
     }
 
@@ -196,9 +278,12 @@ impl Trie {
         let mut whole = 0usize;
         let ascii = bytes.is_ascii();
         for at in (0..bytes.len()).rev() {
-            // The shape of `bytes[at + 1..]` belongs to the node reached by `bytes[at]`.
-            self.shapes[path[at + 1] as usize].join(shape);
+            // The shape of `bytes[at + 1..]` belongs to the node reached by `bytes[at]`, unless that begins a character.
             let b = bytes[at];
+            let led = b >= LEAD;
+            if !led {
+                self.shapes[path[at + 1] as usize].join(shape);
+            }
             if b < 0x80 {
                 shape.ascii |= 1 << b;
             } else if b & 0xC0 != 0x80 {
@@ -209,7 +294,14 @@ impl Trie {
             }
             whole += usize::from(b & 0xC0 != 0x80);
             shape.chars = whole.min(255) as u8;
-            shape.broken = !ascii && std::str::from_utf8(&bytes[at..]).is_err();
+            if !ascii {
+                let error = std::str::from_utf8(&bytes[at..]).err();
+                shape.broken = error.is_some_and(|e| e.error_len().is_some());
+                shape.beyond |= if error.is_some() { CUT } else { 0 };
+            }
+            if led {
+                self.shapes[path[at + 1] as usize].join(Shape { led, ..shape });
+            }
         }
         self.shapes[ROOT as usize].join(shape);
     }
@@ -232,10 +324,9 @@ impl Trie {
             }
         };
         let mut out = Self::default();
-        let mut bytes_of = Vec::new();
-        out.grow(self, nodes, 0, &keep, &any_below, &mut bytes_of);
+        out.grow(self, nodes, 0, &keep, &any_below);
         out.origins_at.push(out.origins.len() as u32);
-        out.close(&bytes_of);
+        out.close();
         out
     }
 
@@ -246,9 +337,8 @@ impl Trie {
         byte: u8,
         keep: &dyn Fn(u32) -> bool,
         any_below: &dyn Fn(u32) -> bool,
-        bytes_of: &mut Vec<u8>,
     ) {
-        let node = self.open(bytes_of, byte);
+        let node = self.open(byte);
         self.origins_at.push(self.origins.len() as u32);
         self.origins.extend_from_slice(origins);
         let mut next: Vec<Child> = Vec::new();
@@ -266,7 +356,7 @@ impl Trie {
         for group in next.chunk_by(|a, b| a.byte() == b.byte()) {
             nodes.clear();
             nodes.extend(group.iter().map(|child| child.node()));
-            self.grow(main, &nodes, group[0].byte(), keep, any_below, bytes_of);
+            self.grow(main, &nodes, group[0].byte(), keep, any_below);
         }
         self.records[node as usize].end = self.records.len() as u32;
     }
@@ -293,6 +383,19 @@ impl Trie {
         self.records[node as usize].end
     }
 
+    /// Whether a node's shape is of a class of characters, as far as its blocks tell.
+    #[inline]
+    pub(crate) fn is_of(&self, node: u32, class: Blocks) -> Option<bool> {
+        let blocks = self.records[node as usize].blocks;
+        if blocks & !class.all == 0 { Some(true) } else { (blocks & class.none != 0).then_some(false) }
+    }
+
+    /// A node as a child of the one above it.
+    #[inline]
+    pub(crate) fn as_child(&self, node: u32) -> Child {
+        Child::new(self.records[node as usize].byte, node)
+    }
+
     /// The child of a node by a byte.
     #[inline]
     pub(crate) fn child(&self, node: u32, b: u8) -> Option<u32> {
@@ -310,9 +413,10 @@ impl Trie {
     #[inline]
     pub(crate) fn children(&self, node: u32) -> &[Child] {
         let record = &self.records[node as usize];
-        match record.count {
-            1 => std::slice::from_ref(&record.child),
-            count => &self.children[record.child.0 as usize..][..count as usize],
+        match record.children {
+            Children::None => &[],
+            Children::One => std::slice::from_ref(&record.child),
+            Children::Several => &self.children[record.child.node() as usize..][..=usize::from(record.child.byte())],
         }
     }
 
@@ -322,6 +426,12 @@ impl Trie {
         // The tokens of what is next, in depth-first order, follow a node's own.
         let (from, to) = (self.records[node as usize].tokens, self.records[node as usize + 1].tokens);
         &self.tokens[from as usize..to as usize]
+    }
+
+    /// The tokens that end from a node on and before another, in depth-first order.
+    #[inline]
+    pub(crate) fn tokens_between(&self, from: u32, to: u32) -> &[u32] {
+        &self.tokens[self.records[from as usize].tokens as usize..self.records[to as usize].tokens as usize]
     }
 
     fn token_range(&self, node: u32) -> std::ops::Range<usize> {
@@ -342,8 +452,8 @@ impl Trie {
     }
 
     #[inline]
-    pub(crate) fn shape(&self, node: u32) -> Shape {
-        self.shapes[node as usize]
+    pub(crate) fn shape(&self, node: u32) -> &Shape {
+        &self.shapes[node as usize]
     }
 
     /// The nodes of the vocabulary's trie that a node stands for.
