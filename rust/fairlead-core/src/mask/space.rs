@@ -37,6 +37,8 @@ struct Mask {
     removed: Vec<u32>,
     tokens: Vec<u32>,
     exits: Vec<u32>,
+    /// Further exits, as sets that are known: mostly one, and then it is all of them.
+    left_at: SmallVec<[ExitsId; 2]>,
     /// Events shared with other masks, and further ones.
     shared_events: SmallVec<[Arc<KeyEvents>; 1]>,
     events: Vec<KeyEvent>,
@@ -79,9 +81,11 @@ impl Mask {
         }
     }
 
-    fn tidy(&mut self) {
-        self.exits.sort_unstable();
-        self.exits.dedup();
+    /// Adds a set of exits.
+    fn leave(&mut self, exits: ExitsId) {
+        if exits != NO_EXITS && !self.left_at.contains(&exits) {
+            self.left_at.push(exits);
+        }
     }
 }
 
@@ -182,8 +186,23 @@ impl Space {
         walk.finish()
     }
 
-    fn store_mask(&self, mask: Mask) -> u32 {
-        let Mask { mut base, mut removed, mut tokens, exits, shared_events: mut all_events, events, .. } = mask;
+    /// All exits of a mask as one set.
+    fn exits_of(&self, mask: &mut Mask) -> ExitsId {
+        match (&mask.left_at[..], &mask.exits[..]) {
+            ([one], []) => return *one,
+            ([], _) => {}
+            (sets, _) => sets.iter().for_each(|&set| mask.exits.extend_from_slice(self.exits.nodes(set))),
+        }
+        mask.exits.sort_unstable();
+        mask.exits.dedup();
+        let all = self.exits_id(std::mem::take(&mut mask.exits));
+        mask.left_at = SmallVec::from_slice(&[all]);
+        all
+    }
+
+    fn store_mask(&self, mut mask: Mask) -> u32 {
+        let exits = self.exits_of(&mut mask);
+        let Mask { mut base, mut removed, mut tokens, shared_events: mut all_events, events, .. } = mask;
         if tokens.len() > DENSE {
             let mut row = base.map_or_else(|| vec![0u32; self.vocab.words()], |b| b.to_vec());
             clear_bits(&mut row, &removed);
@@ -191,7 +210,6 @@ impl Space {
             self.store.charge(row.len() * 4);
             (base, removed, tokens) = (Some(row.into()), Vec::new(), Vec::new());
         }
-        let exits = self.exits_id(exits);
         self.store.charge(size_of::<MaskEntry>() + (tokens.len() + removed.len()) * 4 + events.len() * 48);
         if !events.is_empty() {
             all_events.push(Arc::new(KeyEvents::new(events)));
@@ -402,9 +420,9 @@ impl Space {
             }
             _ => self.put_together(&mut mask, exits, self.store.unfold(frame), entered, own),
         }
-        mask.tidy();
+        let left = self.exits_of(&mut mask);
         if let Some(same) = mask.first.filter(|_| !mask.more && mask.events.is_empty() && mask.shared_events.is_empty())
-            && mask.exits == self.exits.nodes(self.entry(same).exits)
+            && left == self.entry(same).exits
         {
             return same;
         }
@@ -417,7 +435,7 @@ impl Space {
         let spaced = self.add(mask, exits, space, true, Events::Inner);
         let at = self.both(exits, spaced);
         let closed = self.add(mask, at, close, true, Events::Inner);
-        mask.exits.extend_from_slice(self.exits.nodes(closed));
+        mask.leave(closed);
         let left = if comma == EPS { at } else { self.add(mask, at, comma, true, Events::Inner) };
         if left != NO_EXITS {
             self.add_rest(mask, left, then(), own);
@@ -446,7 +464,7 @@ impl Space {
             }
             self.add_rest(mask, left, rest, own);
             let left = self.add(mask, exits, rest, entered, own);
-            mask.exits.extend_from_slice(self.exits.nodes(left));
+            mask.leave(left);
             return;
         }
         if self.store.has_bytes(frame) {
@@ -473,7 +491,7 @@ impl Space {
             self.add_rest(mask, left, rest, own);
         }
         if self.store.nullable(frame) && !entered {
-            mask.exits.extend_from_slice(self.exits.nodes(exits));
+            mask.leave(exits);
         }
     }
 
@@ -500,7 +518,7 @@ impl Space {
             EPS => exits,
             _ => self.add(mask, exits, rest, false, events),
         };
-        mask.exits.extend_from_slice(self.exits.nodes(left));
+        mask.leave(left);
     }
 
     /// The entry of a string whose counts are so far from their bounds that only some long tokens can feel them: that
