@@ -32,6 +32,15 @@ pub fn compiler(uncached: bool) -> Compiler {
 /// Follows one text that `choices` pick out of the masks; each mask is that of the tokens one by one, with caches and
 /// without, and no state is without a way on.
 pub fn walk(grammar: &Grammar, choices: &[u8]) {
+    walk_with(grammar, choices, false);
+}
+
+/// The same, where the text can be completed at each step.
+pub fn walk_to_the_end(grammar: &Grammar, choices: &[u8]) {
+    walk_with(grammar, choices, true);
+}
+
+fn walk_with(grammar: &Grammar, choices: &[u8], completes: bool) {
     let (cached, uncached) = (compiler(false), compiler(true));
     let compiled = match cached.compile(grammar) {
         Ok(compiled) => compiled,
@@ -58,6 +67,10 @@ pub fn walk(grammar: &Grammar, choices: &[u8]) {
             assert_eq!(matcher.allows(id), fine, "token {id} after {:?}", matcher.text().escape_ascii().to_string());
         }
         assert!(!allowed.is_empty(), "no way on after {:?}", matcher.text().escape_ascii().to_string());
+        if completes {
+            let rest = matcher.completion();
+            assert!(rest.is_some(), "no end after {:?}", matcher.text().escape_ascii().to_string());
+        }
         let id = allowed[usize::from(choice) % allowed.len()];
         let forced = matcher.forced_text();
         assert!(forced.is_empty() || matcher.longest_prefix(&forced) == forced.len());
