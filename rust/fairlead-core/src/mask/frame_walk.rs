@@ -122,6 +122,9 @@ impl<'a> FrameWalk<'a> {
     /// Takes in the characters of several bytes that a frame takes whatever follows them, and returns the other children if
     /// there were some.
     fn characters(&mut self, children: &[Child], frame: ExprId) -> Option<SmallVec<[Child; 64]>> {
+        if children.last().is_none_or(|last| last.byte() < LEAD) {
+            return None;
+        }
         let trie = self.trie;
         let (single, led) = children.split_at(children.partition_point(|child| child.byte() < LEAD));
         let bulk = self.bulk(frame, led).filter(|bulk| bulk.beyond != 0)?;
