@@ -28,6 +28,15 @@ pub(super) struct Part {
     pub(super) walked: Vec<u32>,
 }
 
+/// A frame that many characters lead back to.
+struct Loop {
+    frame: ExprId,
+    bulk: Bulk,
+    /// The characters, by blocks.
+    class: Blocks,
+    nullable: bool,
+}
+
 /// A walk of a trie: the vocabulary's, or one derived of it.
 pub(super) struct FrameWalk<'a> {
     store: &'a Store,
@@ -180,42 +189,43 @@ impl<'a> FrameWalk<'a> {
         }
     }
 
-    /// What lies below a node at which a frame goes on that many characters lead back to: the nodes in their order, but for
-    /// what needs no look, which keeps to few lines of memory, and takes tokens in long runs.
+    /// What a node and all below it are to a frame that goes on there, and that many characters lead back to.
     fn scan(&mut self, node: u32, frame: ExprId, bulk: Bulk) {
-        let (store, trie) = (self.store, self.trie);
-        let (nullable, row) = (store.nullable(frame), store.row(frame));
-        let (end, boolean) = (trie.end(node), store.flags(frame).boolean());
+        let trie = self.trie;
         let class = Blocks::new(bulk.ascii, bulk.beyond);
-        let taken = |at: u32| trie.is_of(at, class).unwrap_or_else(|| holds(bulk, trie.shape(at)));
-        let (mut at, mut run) = (node, node);
-        while at < end {
-            // Here the frame goes on.
-            if trie.as_child(at).byte() < LEAD && taken(at) {
-                at = trie.end(at);
-            } else {
-                if nullable {
-                    Self::origins(trie, at, &mut self.found.exits);
+        let mut run = node;
+        if !covers(bulk, trie.shape(node)) {
+            self.scan_below(node, &Loop { frame, bulk, class, nullable: self.store.nullable(frame) }, &mut run);
+        }
+        self.found.tokens.extend_from_slice(trie.tokens_between(run, trie.end(node)));
+    }
+
+    /// Goes through the children of a node at which the frame goes on. Most of them are told by a look at two bytes: they are
+    /// taken as they are, in runs of tokens, of which one has begun at `run`.
+    fn scan_below(&mut self, node: u32, of: &Loop, run: &mut u32) {
+        let (store, trie) = (self.store, self.trie);
+        if of.nullable {
+            Self::origins(trie, node, &mut self.found.exits);
+        }
+        for child in trie.children(node) {
+            let (b, at) = (child.byte(), child.node());
+            let loops = b < 0x80 && of.bulk.ascii >> b & 1 == 1;
+            if loops || b >= LEAD {
+                if trie.is_of(at, of.class).unwrap_or_else(|| holds(of.bulk, trie.shape(at))) {
+                    continue;
                 }
-                at += 1;
+                if loops {
+                    self.scan_below(at, of, run);
+                    continue;
+                }
             }
-            while at < end {
-                let child = trie.as_child(at);
-                match child.byte() {
-                    b @ ..0x80 if bulk.ascii >> b & 1 == 1 => break,
-                    LEAD.. if taken(at) => at = trie.end(at),
-                    b => {
-                        self.found.tokens.extend_from_slice(trie.tokens_between(run, at));
-                        if let Some(to) = row.get(b).filter(|&to| !boolean || store.alive(to)) {
-                            self.enter(to, &[child]);
-                        }
-                        at = trie.end(at);
-                        run = at;
-                    }
-                }
+            self.found.tokens.extend_from_slice(trie.tokens_between(*run, at));
+            *run = trie.end(at);
+            let boolean = store.flags(of.frame).boolean();
+            if let Some(to) = store.row(of.frame).get(b).filter(|&to| !boolean || store.alive(to)) {
+                self.enter(to, std::slice::from_ref(child));
             }
         }
-        self.found.tokens.extend_from_slice(trie.tokens_between(run, end));
     }
 
     fn part(&mut self, frame: ExprId, node: u32) {

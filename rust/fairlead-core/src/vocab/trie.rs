@@ -62,7 +62,7 @@ fn blocks(takes: impl Fn(u128) -> bool) -> u16 {
     BLOCKS.iter().enumerate().fold(0, |all, (i, &block)| all | u16::from(takes(block)) << i)
 }
 
-/// A class of characters by blocks: what a look at a node's record can tell of a long list of them.
+/// A class of characters by blocks: what a look at two bytes can tell of all that is below a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocks {
     /// Blocks that the class has all of.
@@ -181,8 +181,6 @@ struct Record {
     children: Children,
     /// The byte that leads here.
     byte: u8,
-    /// What the node's [`Shape`] has, by [`blocks`].
-    blocks: u16,
     /// The only child; where there are several, one less than their number in place of the byte, and where the first is in
     /// the list of children in place of the node.
     child: Child,
@@ -196,6 +194,8 @@ pub(crate) struct Trie {
     children: Vec<Child>,
     tokens: Vec<u32>,
     shapes: Vec<Shape>,
+    /// What each shape has, by [`blocks`].
+    blocks: Vec<u16>,
     /// Where each token of the vocabulary stands in `tokens`; not for derived tries.
     places: Vec<u32>,
     /// For a derived trie: the nodes of the vocabulary's trie that a node stands for.
@@ -255,8 +255,8 @@ impl Trie {
     /// Finds the children, once all ends are known.
     fn close(&mut self) {
         self.records.push(Record { tokens: self.tokens.len() as u32, ..Record::default() });
+        self.blocks = self.shapes.iter().map(Shape::blocks).collect();
         for node in 0..self.len() {
-            self.records[node].blocks = self.shapes[node].blocks();
             let (at, end) = (self.children.len(), self.records[node].end);
             let mut child = node as u32 + 1;
             while child < end {
@@ -386,14 +386,8 @@ impl Trie {
     /// Whether a node's shape is of a class of characters, as far as its blocks tell.
     #[inline]
     pub(crate) fn is_of(&self, node: u32, class: Blocks) -> Option<bool> {
-        let blocks = self.records[node as usize].blocks;
+        let blocks = self.blocks[node as usize];
         if blocks & !class.all == 0 { Some(true) } else { (blocks & class.none != 0).then_some(false) }
-    }
-
-    /// A node as a child of the one above it.
-    #[inline]
-    pub(crate) fn as_child(&self, node: u32) -> Child {
-        Child::new(self.records[node as usize].byte, node)
     }
 
     /// The child of a node by a byte.
