@@ -41,6 +41,50 @@ pub(crate) fn set_bits(row: &mut [u32], tokens: &[u32]) {
     }
 }
 
+/// More tokens than this are kept as a bitmask of their own.
+pub(super) const DENSE: usize = 1500;
+
+/// Tokens that are being collected: a list or, once they are many, a bitmask.
+#[derive(Debug, Default)]
+pub(super) struct TokenSet {
+    pub(super) list: Vec<u32>,
+    /// Empty as long as there are few.
+    pub(super) row: Vec<u32>,
+    /// How long the bitmask is; without it, there is none.
+    words: usize,
+}
+
+impl TokenSet {
+    /// A set that becomes a bitmask of so many words.
+    pub(super) fn new(words: usize) -> Self {
+        Self { words, ..Self::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.row.is_empty()
+    }
+
+    #[inline]
+    pub(super) fn extend(&mut self, tokens: &[u32]) {
+        if self.row.is_empty() {
+            self.list.extend_from_slice(tokens);
+            if self.list.len() > DENSE && self.words > 0 {
+                self.row.resize(self.words, 0);
+                set_bits(&mut self.row, &self.list);
+                self.list.clear();
+            }
+        } else {
+            set_bits(&mut self.row, tokens);
+        }
+    }
+}
+
+impl From<Vec<u32>> for TokenSet {
+    fn from(list: Vec<u32>) -> Self {
+        Self { list, ..Self::default() }
+    }
+}
+
 /// Clears the bits of tokens in a mask.
 pub(crate) fn clear_bits(row: &mut [u32], tokens: &[u32]) {
     for &token in tokens {

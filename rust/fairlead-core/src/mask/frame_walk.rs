@@ -3,6 +3,7 @@
 
 use smallvec::SmallVec;
 
+use super::entry::TokenSet;
 use super::walk::{WORTH_A_BULK, covers, holds, within};
 use crate::automata::{Bulk, EMPTY, EPS, ExprId, Node, Slice, Store};
 use crate::vocab::{Blocks, Child, LEAD, Trie};
@@ -11,7 +12,7 @@ use crate::vocab::{Blocks, Child, LEAD, Trie};
 #[derive(Debug, Default)]
 pub(super) struct OwnBytes {
     /// Tokens that the frame allows whatever lies below it.
-    pub(super) tokens: Vec<u32>,
+    pub(super) tokens: TokenSet,
     /// Nodes of the vocabulary's trie at which the frame may be complete.
     pub(super) exits: Vec<u32>,
     /// Residuals that go on in parts.
@@ -50,7 +51,9 @@ pub(super) struct FrameWalk<'a> {
 
 impl<'a> FrameWalk<'a> {
     pub(super) fn new(store: &'a Store, trie: &'a Trie) -> Self {
-        Self { store, trie, regular: false, bulk: (EMPTY, None), found: OwnBytes::default() }
+        let words = store.vocab.as_ref().map_or(0, |vocab| vocab.words());
+        let found = OwnBytes { tokens: TokenSet::new(words), ..OwnBytes::default() };
+        Self { store, trie, regular: false, bulk: (EMPTY, None), found }
     }
 
     /// A walk that leaves no parts, with what calls no rules.
@@ -140,7 +143,7 @@ impl<'a> FrameWalk<'a> {
         let mut left = SmallVec::from_slice(single);
         for child in led {
             if holds(bulk, trie.shape(child.node())) {
-                self.found.tokens.extend_from_slice(trie.all_tokens(child.node()));
+                self.found.tokens.extend(trie.all_tokens(child.node()));
             } else {
                 left.push(*child);
             }
@@ -154,7 +157,7 @@ impl<'a> FrameWalk<'a> {
         let free_text = !self.regular && store.as_free_text(frame).is_some();
         if free_text || goes_on_in_parts(store, frame) {
             for node in nodes.iter().map(|child| child.node()) {
-                self.found.tokens.extend_from_slice(trie.own_tokens(node));
+                self.found.tokens.extend(trie.own_tokens(node));
                 // Nothing follows a leaf.
                 match trie.below(node) {
                     0 => {}
@@ -175,10 +178,10 @@ impl<'a> FrameWalk<'a> {
         for node in nodes.iter().map(|child| child.node()) {
             let leaf = trie.below(node) == 0;
             if !leaf && bulk.is_some_and(|bulk| covers(bulk, trie.shape(node))) {
-                self.found.tokens.extend_from_slice(trie.all_tokens(node));
+                self.found.tokens.extend(trie.all_tokens(node));
                 continue;
             }
-            self.found.tokens.extend_from_slice(trie.own_tokens(node));
+            self.found.tokens.extend(trie.own_tokens(node));
             // Leaves matter only to what has ended for good: it may have been a key.
             if nullable && (!leaf || frame == EPS) {
                 Self::origins(trie, node, &mut self.found.exits);
@@ -197,7 +200,7 @@ impl<'a> FrameWalk<'a> {
         if !covers(bulk, trie.shape(node)) {
             self.scan_below(node, &Loop { frame, bulk, class, nullable: self.store.nullable(frame) }, &mut run);
         }
-        self.found.tokens.extend_from_slice(trie.tokens_between(run, trie.end(node)));
+        self.found.tokens.extend(trie.tokens_between(run, trie.end(node)));
     }
 
     /// Goes through the children of a node at which the frame goes on. Most of them are told by a look at two bytes: they are
@@ -219,7 +222,7 @@ impl<'a> FrameWalk<'a> {
                     continue;
                 }
             }
-            self.found.tokens.extend_from_slice(trie.tokens_between(*run, at));
+            self.found.tokens.extend(trie.tokens_between(*run, at));
             *run = trie.end(at);
             let boolean = store.flags(of.frame).boolean();
             if let Some(to) = store.row(of.frame).get(b).filter(|&to| !boolean || store.alive(to)) {
@@ -260,7 +263,7 @@ impl<'a> FrameWalk<'a> {
             match table.ended(part) {
                 None => {
                     for node in found.iter().map(|child| child.node()) {
-                        self.found.tokens.extend_from_slice(trie.own_tokens(node));
+                        self.found.tokens.extend(trie.own_tokens(node));
                         if trie.below(node) > 0 {
                             self.literals(trie.children(node), part, ranks);
                         }

@@ -13,7 +13,7 @@ use hashbrown::HashSet;
 use smallvec::SmallVec;
 
 use super::classes::{Chain, ChainSteps};
-use super::entry::{MaskEntry, clear_bits, set_bits};
+use super::entry::{DENSE, MaskEntry, TokenSet, clear_bits, set_bits};
 use super::events::{KeyEvent, KeyEvents, decoded};
 use super::exits::{AT_ROOT, ExitSets, ExitsId, NO_EXITS, Tails};
 use super::frame_walk::{FrameWalk, OwnBytes, Part as Inside, leading};
@@ -28,8 +28,6 @@ use crate::vocab::{ROOT, Trie, Vocabulary};
 const TOGETHER: usize = 64;
 /// What goes on at more nodes than this is looked for among the children of all of them.
 const MANY: usize = 256;
-/// More tokens than this are kept as a bitmask of their own.
-const DENSE: usize = 1500;
 /// A mask being put together.
 #[derive(Default)]
 struct Mask {
@@ -79,6 +77,26 @@ impl Mask {
                 _ => {}
             }
         }
+    }
+
+    /// Adds tokens of the frame itself.
+    fn add_tokens(&mut self, TokenSet { list, mut row, .. }: TokenSet) {
+        if self.tokens.is_empty() {
+            self.tokens = list;
+        } else {
+            self.tokens.extend(list);
+        }
+        if row.is_empty() {
+            return;
+        }
+        if let Some(base) = &self.base {
+            let kept = |&&token: &&u32| row[token as usize / 32] >> (token % 32) & 1 == 0;
+            let removed: Vec<u32> = self.removed.iter().filter(kept).copied().collect();
+            row.iter_mut().zip(&**base).for_each(|(word, more)| *word |= more);
+            clear_bits(&mut row, &removed);
+            self.removed.clear();
+        }
+        self.base = Some(row.into());
     }
 
     /// Adds a set of exits.
@@ -176,7 +194,9 @@ impl Space {
     fn keep(&self, found: OwnBytes, base: Option<Arc<[u32]>>) -> u32 {
         let OwnBytes { tokens, exits, parts } = found;
         debug_assert!(parts.is_empty(), "what is regular calls no rule");
-        self.store_mask(Mask { base, tokens, exits, ..Mask::default() })
+        let mut mask = Mask { base, exits, ..Mask::default() };
+        mask.add_tokens(tokens);
+        self.store_mask(mask)
     }
 
     /// What a frame finds by its own bytes in a trie, from its root on.
@@ -382,7 +402,7 @@ impl Space {
             let text = self.text();
             if state.content == self.store.any {
                 let (tokens, exits) = text.others(state.lo, state.hi);
-                let found = OwnBytes { tokens, exits, parts: Vec::new() };
+                let found = OwnBytes { tokens: tokens.into(), exits, parts: Vec::new() };
                 return self.keep(found, Some(text.plain(state.hi).clone()));
             }
             if state.hi == UNBOUNDED && self.store.takes_any_prefix(state.content) {
@@ -470,7 +490,7 @@ impl Space {
         if self.store.has_bytes(frame) {
             let OwnBytes { tokens, exits: left, parts } = self.walk_from(exits, frame);
             mask.more |= !tokens.is_empty();
-            mask.tokens.extend(tokens);
+            mask.add_tokens(tokens);
             mask.exits.extend(left);
             for Inside { frame, nodes, walked } in parts {
                 let at = self.exits_id(nodes);
@@ -534,7 +554,8 @@ impl Space {
         clear_bits(&mut row, &entry.removed);
         set_bits(&mut row, &entry.tokens);
         let mut mine: Vec<u32> = row.iter().zip(&*longer.short).map(|(word, short)| word & short).collect();
-        set_bits(&mut mine, &found.tokens);
+        set_bits(&mut mine, &found.tokens.list);
+        mine.iter_mut().zip(&found.tokens.row).for_each(|(word, more)| *word |= more);
         let nodes = self.exits.nodes(entry.exits);
         let near = nodes.iter().copied().filter(|&n| !longer.is_deep(n));
         let mut exits: Vec<u32> = near.chain(found.exits.iter().copied().filter(|&n| longer.is_deep(n))).collect();
