@@ -123,8 +123,9 @@ impl ExitSets {
     pub(super) fn tails(&self, main: &Trie, exits: ExitsId, charge: impl Fn(usize)) -> Option<&Tails> {
         let merge = || {
             let nodes = self.nodes(exits);
-            let size: usize = nodes.iter().map(|&n| main.below(n)).sum();
-            (nodes.len() > FEW && size <= MERGED).then(|| {
+            // The sum is given up early: of many nodes, each is a wait for memory.
+            let add = |size: usize, &node: &u32| Some(size + main.below(node)).filter(|&size| size <= MERGED);
+            (nodes.len() > FEW && nodes.iter().try_fold(0, add).is_some()).then(|| {
                 let trie = main.derive(nodes, |_| true);
                 charge(trie.bytes());
                 Tails { trie: Arc::new(trie), starts: [ROOT].into() }
@@ -136,16 +137,18 @@ impl ExitSets {
     /// The children of all nodes of a set, by their bytes: of very many nodes, few go on with what a frame begins with.
     pub(super) fn heads(&self, main: &Trie, exits: ExitsId, charge: impl Fn(usize)) -> &[Child] {
         self.sets[exits as usize].heads.get_or_init(|| {
-            let children = || self.nodes(exits).iter().flat_map(|&node| main.children(node));
-            // Sorted by counting: there are many of them, and a byte has few values.
+            // Each node is a wait for memory: its children are read once, and then sorted by counting, as there are many of
+            // them and a byte has few values.
+            let nodes = self.nodes(exits);
+            let mut children = Vec::with_capacity(nodes.len() * 4);
+            nodes.iter().for_each(|&node| children.extend_from_slice(main.children(node)));
             let mut places = [0usize; 257];
-            children().for_each(|child| places[usize::from(child.byte()) + 1] += 1);
+            children.iter().for_each(|child: &Child| places[usize::from(child.byte()) + 1] += 1);
             for byte in 0..256 {
                 places[byte + 1] += places[byte];
             }
-            let Some(&first) = children().next() else { return Box::default() };
-            let mut heads = vec![first; places[256]];
-            for &child in children() {
+            let mut heads = vec![Child::default(); children.len()];
+            for child in children {
                 let place = &mut places[usize::from(child.byte())];
                 heads[*place] = child;
                 *place += 1;
