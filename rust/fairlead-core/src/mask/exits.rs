@@ -141,9 +141,13 @@ impl ExitSets {
             // them and a byte has few values.
             let nodes = self.nodes(exits);
             let mut children = Vec::with_capacity(nodes.len() * 4);
-            nodes.iter().for_each(|&node| children.extend_from_slice(main.children(node)));
+            for &node in nodes {
+                children.extend_from_slice(main.children(node));
+            }
             let mut places = [0usize; 257];
-            children.iter().for_each(|child: &Child| places[usize::from(child.byte()) + 1] += 1);
+            for child in &children {
+                places[usize::from(child.byte()) + 1] += 1;
+            }
             for byte in 0..256 {
                 places[byte + 1] += places[byte];
             }

@@ -221,6 +221,7 @@ impl Trie {
         let mut trie = Self::default();
         trie.open(0);
         let mut path = vec![ROOT];
+        let mut from = Vec::new();
         let mut last: &[u8] = &[];
         for &(bytes, id) in &sorted {
             let shared = bytes.iter().zip(last).take_while(|(a, b)| a == b).count();
@@ -232,7 +233,7 @@ impl Trie {
                 path.push(trie.open(b));
             }
             trie.tokens.push(id);
-            trie.note_shapes(&path, bytes);
+            trie.note_shapes(&path, bytes, &mut from);
             last = bytes;
         }
         for &node in &path {
@@ -273,37 +274,37 @@ impl Trie {
         }
     }
 
-    fn note_shapes(&mut self, path: &[u32], bytes: &[u8]) {
-        let mut shape = Shape::default();
-        let mut whole = 0usize;
-        let ascii = bytes.is_ascii();
+    /// Adds a token to the shapes of the nodes on its path; `from` is room for the shapes of its text from each byte on.
+    fn note_shapes(&mut self, path: &[u32], bytes: &[u8], from: &mut Vec<Shape>) {
+        from.clear();
+        from.resize(bytes.len() + 1, Shape::default());
         for at in (0..bytes.len()).rev() {
-            // The shape of `bytes[at + 1..]` belongs to the node reached by `bytes[at]`, unless that begins a character.
-            let b = bytes[at];
-            let led = b >= LEAD;
-            if !led {
-                self.shapes[path[at + 1] as usize].join(shape);
-            }
-            if b < 0x80 {
-                shape.ascii |= 1 << b;
-            } else if b & 0xC0 != 0x80 {
-                shape.beyond |= first_char(&bytes[at..]).map_or(OTHER, kind);
-            } else {
-                // Only a text that begins inside a character ends here, and that is none of whole characters.
-                shape.beyond |= OTHER;
-            }
-            whole += usize::from(b & 0xC0 != 0x80);
-            shape.chars = whole.min(255) as u8;
-            if !ascii {
-                let error = std::str::from_utf8(&bytes[at..]).err();
-                shape.broken = error.is_some_and(|e| e.error_len().is_some());
-                shape.beyond |= if error.is_some() { CUT } else { 0 };
-            }
-            if led {
-                self.shapes[path[at + 1] as usize].join(Shape { led, ..shape });
-            }
+            from[at] = Self::shape_from(&bytes[at..], &from[at + 1..]);
+            let led = bytes[at] >= LEAD;
+            let shape = if led { Shape { led, ..from[at] } } else { from[at + 1] };
+            self.shapes[path[at + 1] as usize].join(shape);
         }
-        self.shapes[ROOT as usize].join(shape);
+        self.shapes[ROOT as usize].join(from[0]);
+    }
+
+    /// The shape of a text, where those after each of its bytes are known.
+    fn shape_from(text: &[u8], after: &[Shape]) -> Shape {
+        let (b, next) = (text[0], after[0]);
+        let chars = next.chars.saturating_add(u8::from(b & 0xC0 != 0x80));
+        if b < 0x80 {
+            return Shape { ascii: next.ascii | 1 << b, chars, ..next };
+        }
+        let length = b.leading_ones() as usize;
+        if let Some(c) = first_char(text) {
+            let next = after[length - 1];
+            return Shape { beyond: next.beyond | kind(c), chars, ..next };
+        }
+        let cut = text.len() < length && std::str::from_utf8(text).is_err_and(|e| e.error_len().is_none());
+        if cut {
+            return Shape { beyond: OTHER | CUT, chars, ..Shape::default() };
+        }
+        // Only a text that begins inside of a character ends here, and that is none of characters.
+        Shape { beyond: next.beyond | OTHER, broken: true, chars, ..next }
     }
 
     /// The trie of what follows any of the given nodes of this one, restricted to the tokens that `keep` takes.
@@ -500,6 +501,64 @@ mod tests {
             let derived = trie.derive(&[ROOT], |t| t % 2 == 0);
             let kept = words.iter().enumerate().filter(|(i, w)| i % 2 == 0 && !w.is_empty()).count();
             prop_assert_eq!(derived.all_tokens(ROOT).len(), kept);
+        }
+
+        #[test]
+        fn blocks_tell_what_shapes_do(
+            words in proptest::collection::vec(
+                proptest::collection::vec(
+                    prop_oneof![
+                        "[a-c]", "[0-9_A-B]", "[ \"<\\\\.\n\t-]", "[é日😀\u{2028}\u{A0}]",
+                        Just("é".to_owned()),
+                    ].prop_map(String::into_bytes),
+                    0..4,
+                ).prop_map(|parts| parts.concat()),
+                1..30,
+            ),
+            cut in 0usize..3,
+            odd in proptest::collection::vec(any::<u8>(), 0..3),
+            ascii in any::<u128>(),
+            whole in 0u16..1 << BLOCKS.len(),
+            beyond in 0u8..8,
+        ) {
+            // Some texts end inside a character, and one is any bytes.
+            let mut words = words;
+            for word in words.iter_mut().step_by(2) {
+                word.truncate(word.len().saturating_sub(cut));
+            }
+            words.push(odd);
+            let tokens: Vec<Option<Box<[u8]>>> = words.iter().map(|w| Some(w.clone().into())).collect();
+            let trie = Trie::new(&tokens);
+            // Classes of whole blocks, and of any characters.
+            let blocks: u128 = (0..BLOCKS.len()).filter(|i| whole >> i & 1 == 1).map(|i| BLOCKS[i]).sum();
+            for (ascii, beyond) in [(blocks, beyond | CUT), (blocks, 0), (ascii, beyond)] {
+                let beyond = if beyond & OTHER == 0 { beyond & !CUT } else { beyond };
+                for node in 1..trie.len() as u32 {
+                    let path = trie.path(node);
+                    let led = path[path.len() - 1] >= LEAD;
+                    let from = path.len() - usize::from(led);
+                    let fits = |text: &[u8]| {
+                        let (valid, rest) = match std::str::from_utf8(text) {
+                            Ok(valid) => (valid, &[][..]),
+                            Err(e) => {
+                                let (valid, rest) = text.split_at(e.valid_up_to());
+                                (std::str::from_utf8(valid).unwrap_or_default(), if e.error_len().is_some() { &b"\xFF"[..] } else { rest })
+                            }
+                        };
+                        let char_fits = |c: char| if c.is_ascii() { ascii >> (c as u32) & 1 == 1 } else { beyond & kind(c) != 0 };
+                        valid.chars().all(char_fits) && (rest.is_empty() || (rest != b"\xFF" && beyond & CUT != 0))
+                    };
+                    let below = words.iter().filter(|w| w.starts_with(&path) && w.len() > from).map(|w| &w[from..]);
+                    let expected = below.clone().all(fits);
+                    prop_assert_eq!(trie.shape(node).led, led);
+                    let shape = trie.shape(node);
+                    let held = shape.ascii & !ascii == 0 && shape.beyond & !beyond == 0 && (shape.beyond == 0 || !shape.broken);
+                    prop_assert_eq!(held, expected, "{:?} below {:?}", below.collect::<Vec<_>>(), path);
+                    if let Some(told) = trie.is_of(node, Blocks::new(ascii, beyond)) {
+                        prop_assert_eq!(told, expected, "blocks below {:?}", path);
+                    }
+                }
+            }
         }
     }
 }
