@@ -1,9 +1,9 @@
-//! Patterns, grammars and structural tags as any text at all: an error or exact masks, never a panic.
+//! Patterns, grammars and structural tags as any text at all: an error or exact masks that lead to an end, never a panic.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use fairlead_core::Grammar;
-use fairlead_fuzz::walk;
+use fairlead_fuzz::walk_to_the_end;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -25,5 +25,5 @@ fuzz_target!(|input: (Notation, Vec<u8>, &str)| {
         Notation::StructuralTag => Grammar::StructuralTag(source),
         Notation::JsonSchema => Grammar::json_schema(source),
     };
-    walk(&grammar, &choices);
+    walk_to_the_end(&grammar, &choices);
 });
