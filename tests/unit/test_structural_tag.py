@@ -99,6 +99,43 @@ def test_the_older_form() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "following"),
+    [
+        ("hi <n", "="),
+        ("hi <n=", "-0123456789"),
+        ("<n=12", "0123456789>"),
+        ("<a", ">"),
+        ("<a>", "x"),
+        ("<a>x</a>", None),
+        ("<b", None),
+    ],
+)
+def test_behind_a_trigger_only_its_tags_go_on(text: str, following: str | None) -> None:
+    """What begins like no tag is dead at once, whatever the content of the tags is."""
+    tag = {"type": "structural_tag", "format": TRIGGERED}
+    matcher = GrammarMatcher(COMPILER.compile(Grammar.structural_tag(tag)))
+    assert matcher.accept_string(text)
+    letters = [chr(b) for b in range(32, 127)]
+    # "None": free text goes on in any way.
+    assert [c for c in letters if matcher.fork().accept_string(c)] == [
+        c for c in letters if following is None or c in following
+    ]
+
+
+def test_tags_that_nothing_completes_are_not_begun() -> None:
+    never = {
+        "type": "tag",
+        "begin": "<u>",
+        "content": {"type": "any_text", "excludes": ["</"]},
+        "end": "</u>",
+    }
+    tag = {"type": "structural_tag", "format": {"type": "tags_with_separator", "tags": [never, TAG], "separator": ","}}
+    matcher = GrammarMatcher(COMPILER.compile(Grammar.structural_tag(tag)))
+    assert matcher.accept_string("<")
+    assert matcher.fork().accept_string("a") and not matcher.fork().accept_string("u")
+
+
+@pytest.mark.parametrize(
     ("format_", "pointer"),
     [
         ({"type": "nope"}, "/format/type"),
