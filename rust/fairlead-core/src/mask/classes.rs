@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::entry::set_bits;
+use super::entry::{clear_bits, set_bits};
 use crate::automata::{Beyond, ExprId, Store};
 use crate::memo::Memo;
 use crate::vocab::{Child, ROOT, Shape, Trie, Vocabulary};
@@ -40,6 +40,8 @@ impl Class {
 
 /// ASCII characters that classes mostly have all or none of.
 const BLOCKS: [u128; 5] = [span(b'a', b'f'), span(b'g', b'z'), span(b'A', b'F'), span(b'G', b'Z'), span(b'0', b'9')];
+/// ASCII characters that few tokens have.
+const RARE: u128 = !(LETTERS | span(b'0', b'9') | span(b' ', b' '));
 const LETTERS: u128 = span(b'a', b'z') | span(b'A', b'Z');
 
 const fn span(lo: u8, hi: u8) -> u128 {
@@ -79,6 +81,11 @@ pub(super) struct Classes {
     groups: Vec<(Class, Group)>,
     /// For each ASCII byte that is no letter: where it follows whole characters.
     entered: Vec<Vec<Entered>>,
+    /// All tokens of whole characters, as a bitmask.
+    all: Box<[u32]>,
+    /// For each ASCII byte that is [rare](RARE), the tokens that it occurs in; and those with separators.
+    with: Vec<Vec<u32>>,
+    separated: Vec<u32>,
     words: usize,
     masks: Memo<(Class, u32), Arc<[u32]>>,
     longest: Memo<Class, u32>,
@@ -92,8 +99,18 @@ fn blocks_of(class: Class) -> Class {
 impl Classes {
     pub(super) fn new(vocab: &Vocabulary) -> Self {
         let mut groups: HashMap<Class, Group, FixedState> = HashMap::default();
+        let (mut all, mut with, mut separated) = (vec![0; vocab.words()], vec![Vec::new(); 128], Vec::new());
         for token in 0..vocab.size() as u32 {
             let Some((chars, class)) = vocab.bytes(token).and_then(class_of) else { continue };
+            set_bits(&mut all, &[token]);
+            let mut rare = class.ascii & RARE;
+            while rare != 0 {
+                with[rare.trailing_zeros() as usize].push(token);
+                rare &= rare - 1;
+            }
+            if class.separators {
+                separated.push(token);
+            }
             groups.entry(blocks_of(class)).or_default().tokens.push((chars, token, class));
         }
         let mut groups: Vec<_> = groups.into_iter().collect();
@@ -107,7 +124,8 @@ impl Classes {
         }
         let mut entered = vec![Vec::new(); 128];
         enter(&vocab.trie, ROOT, Class::NONE, 0, &mut entered);
-        Self { groups, entered, words: vocab.words(), masks: Memo::default(), longest: Memo::default() }
+        let (all, words, masks, longest) = (all.into(), vocab.words(), Memo::default(), Memo::default());
+        Self { groups, entered, all, with, separated, words, masks, longest }
     }
 
     /// Calls `each` with the groups that may have tokens made of a class alone, and whether all of theirs are.
@@ -132,10 +150,28 @@ impl Classes {
         })
     }
 
+    /// The tokens made of a class that lacks rare characters only: all but those that these occur in.
+    fn without(&self, class: Class) -> Arc<[u32]> {
+        let mut row = self.all.to_vec();
+        for (b, tokens) in self.with.iter().enumerate().filter(|(b, _)| class.ascii >> b & 1 == 0) {
+            debug_assert!(RARE >> b & 1 == 1 || tokens.is_empty());
+            clear_bits(&mut row, tokens);
+        }
+        if !class.separators {
+            clear_bits(&mut row, &self.separated);
+        }
+        row.into()
+    }
+
     /// The tokens made of at most `chars` characters of a class, as a bitmask.
     pub(super) fn mask(&self, class: Class, chars: u32, store: &Store) -> Arc<[u32]> {
-        let chars = chars.min(self.longest(class));
+        // Without a bound, how long the longest is doesn't matter: to know that takes longer than the mask.
+        let chars = if chars == u32::MAX { chars } else { chars.min(self.longest(class)) };
         self.masks.get_or_insert_with((class, chars), || {
+            if chars == u32::MAX && class.beyond && !class.ascii & !RARE == 0 {
+                store.charge(self.words * 4);
+                return self.without(class);
+            }
             let mut row = vec![0u32; self.words];
             let mut ids = Vec::new();
             self.groups_of(class, |Group { tokens, row: whole }, all| {
@@ -225,9 +261,9 @@ pub(super) struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    /// The chain of a frame that makes no calls, if it has one.
+    /// The chain of a frame at whose start no rule is called, if it has one.
     pub(super) fn new(store: &'a Store, known: &'a ChainSteps, frame: ExprId) -> Option<Self> {
-        if store.nullable(frame) || store.flags(frame).calls() {
+        if store.nullable(frame) || store.flags(frame).starts_calls() {
             return None;
         }
         let mut targets: Vec<(ExprId, u128)> = Vec::new();
@@ -279,7 +315,8 @@ impl<'a> Chain<'a> {
                 left &= !here;
             }
         }
-        let to = to.filter(|&to| left == 0 && self.store.alive(to))?;
+        let own = |to: ExprId| self.store.alive(to) && !self.store.flags(to).starts_calls();
+        let to = to.filter(|&to| left == 0 && own(to))?;
         let same = if self.class.separators { Beyond::All } else { Beyond::OfLines };
         (!self.class.beyond || self.store.beyond(state, to) == same).then_some(to)
     }
@@ -287,8 +324,10 @@ impl<'a> Chain<'a> {
     /// How many characters the tokens of the class alone may have, and the nodes of the trie at which other tokens
     /// leave the class, with where they lead; `None` if a walk is the better way.
     pub(super) fn leave(&mut self, classes: &Classes, trie: &Trie) -> Option<(u32, Leaving)> {
-        let longest = classes.longest(self.class);
-        self.state(longest + 1);
+        self.state(1);
+        if !self.endless {
+            self.state(classes.longest(self.class) + 1);
+        }
         let limit = if self.ended { self.states.len() as u32 - 1 } else { u32::MAX };
         let mut leaving = 0u128;
         for (chars, &state) in self.states.iter().enumerate() {

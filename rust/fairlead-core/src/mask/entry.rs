@@ -60,6 +60,10 @@ impl TokenSet {
         Self { words, ..Self::default() }
     }
 
+    pub(super) fn from_row(row: Vec<u32>) -> Self {
+        Self { row, ..Self::default() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty() && self.row.is_empty()
     }

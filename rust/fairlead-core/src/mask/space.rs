@@ -79,6 +79,15 @@ impl Mask {
         }
     }
 
+    /// Adds tokens of the frame itself that are known as a bitmask.
+    fn add_base(&mut self, base: Option<Arc<[u32]>>) {
+        match base {
+            Some(base) if self.base.is_none() => self.base = Some(base),
+            Some(base) => self.add_tokens(TokenSet::from_row(base.to_vec())),
+            None => {}
+        }
+    }
+
     /// Adds tokens of the frame itself.
     fn add_tokens(&mut self, TokenSet { list, mut row, .. }: TokenSet) {
         if self.tokens.is_empty() {
@@ -411,7 +420,7 @@ impl Space {
             }
         }
         if exits == AT_ROOT
-            && let Some(entry) = self.far_from_bounds(frame).or_else(|| self.in_class(frame))
+            && let Some(entry) = self.far_from_bounds(frame)
         {
             return entry;
         }
@@ -488,8 +497,13 @@ impl Space {
             return;
         }
         if self.store.has_bytes(frame) {
-            let OwnBytes { tokens, exits: left, parts } = self.walk_from(exits, frame);
-            mask.more |= !tokens.is_empty();
+            let in_class = if exits == AT_ROOT { self.in_class(frame) } else { None };
+            let (OwnBytes { tokens, exits: left, parts }, base) = match in_class {
+                Some((own, base)) => (own, Some(base)),
+                None => (self.walk_from(exits, frame), None),
+            };
+            mask.more |= base.is_some() || !tokens.is_empty();
+            mask.add_base(base);
             mask.add_tokens(tokens);
             mask.exits.extend(left);
             for Inside { frame, nodes, walked } in parts {
@@ -567,16 +581,17 @@ impl Space {
         Some(self.store_mask(Mask { base: Some(mine.into()), exits, ..Mask::default() }))
     }
 
-    /// The entry of a frame that takes characters of one class, whichever they are, at least for a while.
-    fn in_class(&self, frame: ExprId) -> Option<u32> {
+    /// What a frame finds by its own bytes at the start of a token that takes characters of one class, whichever they are, at
+    /// least for a while; and the tokens of that class alone.
+    fn in_class(&self, frame: ExprId) -> Option<(OwnBytes, Arc<[u32]>)> {
         let mut chain = Chain::new(&self.store, &self.chains, frame)?;
         let classes = self.text().classes(&self.vocab);
         let (chars, leaving) = chain.leave(classes, &self.vocab.trie)?;
-        let mut walk = FrameWalk::regular(&self.store, &self.vocab.trie);
+        let mut walk = FrameWalk::new(&self.store, &self.vocab.trie);
         for (frame, nodes) in &leaving {
             walk.enter(*frame, nodes);
         }
-        Some(self.keep(walk.finish(), Some(classes.mask(chain.class, chars, &self.store))))
+        Some((walk.finish(), classes.mask(chain.class, chars, &self.store)))
     }
 
     /// What follows a set of exits, merged.
