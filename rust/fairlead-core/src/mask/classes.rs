@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::entry::{clear_bits, set_bits};
-use crate::automata::{Beyond, ExprId, Store};
+use crate::automata::{Beyond, ExprId, Node, Store};
 use crate::memo::Memo;
 use crate::vocab::{Child, ROOT, Shape, Trie, Vocabulary};
 
@@ -263,7 +263,8 @@ pub(super) struct Chain<'a> {
 impl<'a> Chain<'a> {
     /// The chain of a frame at whose start no rule is called, if it has one.
     pub(super) fn new(store: &'a Store, known: &'a ChainSteps, frame: ExprId) -> Option<Self> {
-        if store.nullable(frame) || store.flags(frame).starts_calls() {
+        let flags = store.flags(frame);
+        if flags.nullable() || flags.starts_calls() || (flags.calls() && !Self::may_begin(store, frame)) {
             return None;
         }
         let mut targets: Vec<(ExprId, u128)> = Vec::new();
@@ -287,6 +288,16 @@ impl<'a> Chain<'a> {
         };
         let class = Class { ascii, beyond, separators };
         Some(Self { store, class, known, states: vec![frame], endless: false, ended: false })
+    }
+
+    /// Whether a frame with calls may begin with a class, told without making its row: most are literals, objects or arrays.
+    fn may_begin(store: &Store, frame: ExprId) -> bool {
+        match store.node(frame) {
+            Node::Concat(first, _) => Self::may_begin(store, *first),
+            Node::Union(parts) => parts.iter().any(|&part| Self::may_begin(store, part)),
+            Node::Repeat { .. } | Node::Inter(_) => true,
+            _ => false,
+        }
     }
 
     /// The state after some characters; `None` where the characters begin to matter, or where it is too involved.
