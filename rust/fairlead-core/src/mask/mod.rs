@@ -1,6 +1,7 @@
 //! Token bitmasks: worked out, remembered, and applied to logits.
 
 pub mod apply;
+mod assembly;
 mod classes;
 mod entry;
 mod events;

@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use hashbrown::HashSet;
 use smallvec::SmallVec;
 
+use super::assembly::{Events, Mask};
 use super::classes::{Chain, ChainSteps};
-use super::entry::{DENSE, MaskEntry, TokenSet, clear_bits, set_bits};
-use super::events::{KeyEvent, KeyEvents, decoded};
+use super::entry::{DENSE, MaskEntry, clear_bits, set_bits};
+use super::events::{KeyEvents, decoded};
 use super::exits::{AT_ROOT, ExitSets, ExitsId, NO_EXITS, Tails};
 use super::frame_walk::{FrameWalk, OwnBytes, Part as Inside, leading};
 use super::text::{Escaped, TextMasks, find_closed};
@@ -28,104 +29,6 @@ use crate::vocab::{ROOT, Trie, Vocabulary};
 const TOGETHER: usize = 64;
 /// What goes on at more nodes than this is looked for among the children of all of them.
 const MANY: usize = 256;
-/// A mask being put together.
-#[derive(Default)]
-struct Mask {
-    base: Option<Arc<[u32]>>,
-    removed: Vec<u32>,
-    tokens: Vec<u32>,
-    exits: Vec<u32>,
-    /// Further exits, as sets that are known: mostly one, and then it is all of them.
-    left_at: SmallVec<[ExitsId; 2]>,
-    /// Events shared with other masks, and further ones.
-    shared_events: SmallVec<[Arc<KeyEvents>; 1]>,
-    events: Vec<KeyEvent>,
-    /// The first entry that was added and isn't empty.
-    first: Option<u32>,
-    /// Whether there is anything beside the tokens of that.
-    more: bool,
-}
-
-impl Mask {
-    /// Adds an entry's tokens, and its events.
-    fn add(&mut self, entry: &MaskEntry, words: usize, of: Events) {
-        match (&self.base, &entry.base) {
-            (_, None) => {}
-            (None, Some(base)) => {
-                self.removed = entry.removed.to_vec();
-                self.base = Some(Arc::clone(base));
-            }
-            (Some(mine), Some(base)) => {
-                let (mut row, mut other) = (mine.to_vec(), base.to_vec());
-                row.resize(words, 0);
-                clear_bits(&mut row, &self.removed);
-                clear_bits(&mut other, &entry.removed);
-                row.iter_mut().zip(&other).for_each(|(a, b)| *a |= b);
-                (self.base, self.removed) = (Some(row.into()), Vec::new());
-            }
-        }
-        self.tokens.extend_from_slice(&entry.tokens);
-        for shared in &entry.events {
-            match of {
-                Events::Own if !self.shared_events.iter().any(|e| Arc::ptr_eq(e, shared)) => {
-                    self.shared_events.push(Arc::clone(shared));
-                }
-                Events::OwnAgain => {
-                    self.events.extend(shared.list.iter().map(|e| KeyEvent { again: true, ..e.clone() }));
-                }
-                Events::Inner if shared.again => self.events.extend(shared.list.iter().filter(|e| e.again).cloned()),
-                _ => {}
-            }
-        }
-    }
-
-    /// Adds tokens of the frame itself that are known as a bitmask.
-    fn add_base(&mut self, base: Option<Arc<[u32]>>) {
-        match base {
-            Some(base) if self.base.is_none() => self.base = Some(base),
-            Some(base) => self.add_tokens(TokenSet::from_row(base.to_vec())),
-            None => {}
-        }
-    }
-
-    /// Adds tokens of the frame itself.
-    fn add_tokens(&mut self, TokenSet { list, mut row, .. }: TokenSet) {
-        if self.tokens.is_empty() {
-            self.tokens = list;
-        } else {
-            self.tokens.extend(list);
-        }
-        if row.is_empty() {
-            return;
-        }
-        if let Some(base) = &self.base {
-            let kept = |&&token: &&u32| row[token as usize / 32] >> (token % 32) & 1 == 0;
-            let removed: Vec<u32> = self.removed.iter().filter(kept).copied().collect();
-            row.iter_mut().zip(&**base).for_each(|(word, more)| *word |= more);
-            clear_bits(&mut row, &removed);
-            self.removed.clear();
-        }
-        self.base = Some(row.into());
-    }
-
-    /// Adds a set of exits.
-    fn leave(&mut self, exits: ExitsId) {
-        if exits != NO_EXITS && !self.left_at.contains(&exits) {
-            self.left_at.push(exits);
-        }
-    }
-}
-
-/// Whose keys the events of an entry are about, for the mask that it is added to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Events {
-    /// Those of the same object.
-    Own,
-    /// The same, after the token has completed one of its keys.
-    OwnAgain,
-    /// Those of an object that begins in the token: only those count whose token has completed a key of it before.
-    Inner,
-}
 
 /// One epoch of sharing.
 #[derive(Debug)]
