@@ -490,7 +490,8 @@ impl Space {
         let mut chain = Chain::new(&self.store, &self.chains, frame)?;
         let classes = self.text().classes(&self.vocab);
         let (chars, leaving) = chain.leave(classes, &self.vocab.trie)?;
-        let mut walk = FrameWalk::new(&self.store, &self.vocab.trie);
+        let new = if self.store.flags(frame).calls() { FrameWalk::new } else { FrameWalk::regular };
+        let mut walk = new(&self.store, &self.vocab.trie);
         for (frame, nodes) in &leaving {
             walk.enter(*frame, nodes);
         }
