@@ -3,7 +3,7 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use fairlead_core::Grammar;
-use fairlead_fuzz::walk;
+use fairlead_fuzz::{list, pick, walk};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug)]
@@ -15,19 +15,6 @@ const VALUES: [&str; 12] =
     ["null", "true", "0", "-1", "1.5", "12e1", "\"a\"", "\"\\u00e9\"", "[]", "[1,\"a\"]", "{}", "{\"a\":1,\"b\":[]}"];
 const PATTERNS: [&str; 8] = ["^a", "b$", "^[ab]{1,3}$", "a|bc", "^(ab)*$", "\\\\d+", "^$", "[^a]"];
 const FORMATS: [&str; 6] = ["date", "ipv4", "uuid", "email", "time", "json-pointer"];
-
-fn pick<'a>(u: &mut Unstructured<'_>, from: &[&'a str]) -> Result<&'a str> {
-    u.choose(from).copied()
-}
-
-fn list(
-    u: &mut Unstructured<'_>,
-    most: usize,
-    each: impl Fn(&mut Unstructured<'_>) -> Result<String>,
-) -> Result<String> {
-    let n = u.int_in_range(1..=most)?;
-    Ok((0..n).map(|_| each(u)).collect::<Result<Vec<_>>>()?.join(","))
-}
 
 fn members(u: &mut Unstructured<'_>, depth: usize, names: &[&str]) -> Result<String> {
     let n = u.int_in_range(1..=3.min(names.len()))?;
@@ -43,8 +30,8 @@ fn keyword(u: &mut Unstructured<'_>, depth: usize) -> Result<String> {
     let deep = depth < 3;
     Ok(match u.int_in_range(0..=if deep { 38 } else { 16u8 })? {
         0 | 1 => format!("\"type\":\"{}\"", pick(u, &TYPES)?),
-        2 => format!("\"type\":[{}]", list(u, 3, |u| Ok(format!("\"{}\"", pick(u, &TYPES)?)))?),
-        3 => format!("\"enum\":[{}]", list(u, 4, |u| Ok(pick(u, &VALUES)?.to_owned()))?),
+        2 => format!("\"type\":[{}]", list(u, 1..=3, |u| Ok(format!("\"{}\"", pick(u, &TYPES)?)))?),
+        3 => format!("\"enum\":[{}]", list(u, 1..=4, |u| Ok(pick(u, &VALUES)?.to_owned()))?),
         4 => format!("\"const\":{}", pick(u, &VALUES)?),
         5 => format!("\"minLength\":{count}"),
         6 => format!("\"maxLength\":{count}"),
@@ -57,18 +44,18 @@ fn keyword(u: &mut Unstructured<'_>, depth: usize) -> Result<String> {
         13 => format!("\"maxItems\":{count}"),
         14 => format!("\"minProperties\":{count}"),
         15 => format!("\"maxProperties\":{count}"),
-        16 => format!("\"required\":[{}]", list(u, 2, |u| Ok(pick(u, &WORDS)?.to_owned()))?),
+        16 => format!("\"required\":[{}]", list(u, 1..=2, |u| Ok(pick(u, &WORDS)?.to_owned()))?),
         17..=20 => format!("\"properties\":{{{}}}", members(u, depth + 1, &WORDS)?),
         21 | 22 => format!("\"additionalProperties\":{}", schema(u, depth + 1)?),
         23 => format!("\"patternProperties\":{{{}}}", members(u, depth + 1, &patterns)?),
         24 => format!("\"propertyNames\":{}", schema(u, depth + 1)?),
         25 | 26 => format!("\"items\":{}", schema(u, depth + 1)?),
-        27 => format!("\"prefixItems\":[{}]", list(u, 3, |u| schema(u, depth + 1))?),
+        27 => format!("\"prefixItems\":[{}]", list(u, 1..=3, |u| schema(u, depth + 1))?),
         28 => format!("\"contains\":{},\"maxContains\":{count}", schema(u, depth + 1)?),
         29 => "\"uniqueItems\":true".to_owned(),
-        30 => format!("\"allOf\":[{}]", list(u, 2, |u| schema(u, depth + 1))?),
-        31 => format!("\"anyOf\":[{}]", list(u, 3, |u| schema(u, depth + 1))?),
-        32 => format!("\"oneOf\":[{}]", list(u, 3, |u| schema(u, depth + 1))?),
+        30 => format!("\"allOf\":[{}]", list(u, 1..=2, |u| schema(u, depth + 1))?),
+        31 => format!("\"anyOf\":[{}]", list(u, 1..=3, |u| schema(u, depth + 1))?),
+        32 => format!("\"oneOf\":[{}]", list(u, 1..=3, |u| schema(u, depth + 1))?),
         33 => format!("\"not\":{}", schema(u, depth + 1)?),
         34 => format!(
             "\"if\":{},\"then\":{},\"else\":{}",

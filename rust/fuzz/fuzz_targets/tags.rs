@@ -4,7 +4,7 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use fairlead_core::Grammar;
-use fairlead_fuzz::walk_to_the_end;
+use fairlead_fuzz::{list, pick, walk_to_the_end};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug)]
@@ -27,25 +27,12 @@ const SCHEMAS: [&str; 5] = [
 ];
 const TOKENS: [&str; 2] = ["\"<|x|>\"", "\"<|y|>\""];
 
-fn pick<'a>(u: &mut Unstructured<'_>, from: &[&'a str]) -> Result<&'a str> {
-    u.choose(from).copied()
-}
-
-fn list(
-    u: &mut Unstructured<'_>,
-    least: usize,
-    each: impl Fn(&mut Unstructured<'_>) -> Result<String>,
-) -> Result<String> {
-    let n = u.int_in_range(least..=2)?;
-    Ok((0..n).map(|_| each(u)).collect::<Result<Vec<_>>>()?.join(","))
-}
-
 fn text(u: &mut Unstructured<'_>) -> Result<String> {
     Ok(format!("\"{}\"", pick(u, &TEXTS)?))
 }
 
 fn any_text(u: &mut Unstructured<'_>) -> Result<String> {
-    let excludes = list(u, 0, text)?;
+    let excludes = list(u, 0..=2, text)?;
     let most = if u.arbitrary()? { format!(",\"max_chars\":{}", u.int_in_range(0..=4)?) } else { String::new() };
     Ok(format!("{{\"type\":\"any_text\",\"excludes\":[{excludes}]{most}}}"))
 }
@@ -69,30 +56,30 @@ fn format(u: &mut Unstructured<'_>, depth: usize) -> Result<String> {
         4 => format!("{{\"type\":\"grammar\",\"grammar\":\"{}\"}}", pick(u, &GRAMMARS)?),
         5 => any_text(u)?,
         6 => format!("{{\"type\":\"token\",\"token\":{}}}", pick(u, &TOKENS)?),
-        7 => format!("{{\"type\":\"sequence\",\"elements\":[{}]}}", list(u, 1, inner)?),
-        8 => format!("{{\"type\":\"or\",\"elements\":[{}]}}", list(u, 1, inner)?),
+        7 => format!("{{\"type\":\"sequence\",\"elements\":[{}]}}", list(u, 1..=2, inner)?),
+        8 => format!("{{\"type\":\"or\",\"elements\":[{}]}}", list(u, 1..=2, inner)?),
         9 => format!("{{\"type\":\"{}\",\"content\":{}}}", pick(u, &["optional", "plus", "star"])?, inner(u)?),
         10 => format!("{{\"type\":\"repeat\",\"min\":{},\"max\":3,\"content\":{}}}", u.int_in_range(0..=2)?, inner(u)?),
         11 => tag(u, depth)?,
         12 => {
-            let (tags, separator, ends) = (list(u, 1, |u| tag(u, depth))?, text(u)?, ends(u)?);
+            let (tags, separator, ends) = (list(u, 1..=2, |u| tag(u, depth))?, text(u)?, ends(u)?);
             format!("{{\"type\":\"tags_with_separator\",\"tags\":[{tags}],\"separator\":{separator},{ends}}}")
         }
         13 => {
-            let (triggers, tags) = (list(u, 1, text)?, list(u, 1, |u| tag(u, depth))?);
-            let (excludes, ends) = (list(u, 0, text)?, ends(u)?);
+            let (triggers, tags) = (list(u, 1..=2, text)?, list(u, 1..=2, |u| tag(u, depth))?);
+            let (excludes, ends) = (list(u, 0..=2, text)?, ends(u)?);
             format!(
                 "{{\"type\":\"triggered_tags\",\"triggers\":[{triggers}],\"tags\":[{tags}],\"excludes\":[{excludes}],{ends}}}"
             )
         }
         14 => {
             let rule = |u: &mut Unstructured<'_>| Ok(format!("[{},{}]", text(u)?, inner(u)?));
-            let (rules, excludes, again) = (list(u, 1, rule)?, list(u, 0, text)?, u.arbitrary::<bool>()?);
+            let (rules, excludes, again) = (list(u, 1..=2, rule)?, list(u, 0..=2, text)?, u.arbitrary::<bool>()?);
             format!("{{\"type\":\"dispatch\",\"rules\":[{rules}],\"excludes\":[{excludes}],\"loop\":{again}}}")
         }
         _ => {
             let rule = |u: &mut Unstructured<'_>| Ok(format!("[{},{}]", pick(u, &TOKENS)?, inner(u)?));
-            let (rules, again) = (list(u, 1, rule)?, u.arbitrary::<bool>()?);
+            let (rules, again) = (list(u, 1..=2, rule)?, u.arbitrary::<bool>()?);
             format!("{{\"type\":\"token_dispatch\",\"rules\":[{rules}],\"loop\":{again}}}")
         }
     })

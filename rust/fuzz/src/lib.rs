@@ -1,7 +1,9 @@
 //! What the targets share: a small vocabulary, and a walk that holds every mask to single tokens.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 
+use arbitrary::{Result, Unstructured};
 use fairlead_core::{Compiler, CompilerOptions, ErrorKind, Grammar, GrammarMatcher, Limits, Vocabulary};
 
 /// Every byte, tokens that cross the joints of grammars, special tokens, and the end.
@@ -27,6 +29,21 @@ pub fn compiler(uncached: bool) -> Compiler {
     let limits =
         Limits { max_source_bytes: 2_000, max_depth: 32, max_nodes: 2_000, max_repetition: 200, max_states: 2_000 };
     Compiler::new(Arc::clone(&VOCABULARY), CompilerOptions { limits, uncached, ..CompilerOptions::default() })
+}
+
+/// One of some texts.
+pub fn pick<'a>(u: &mut Unstructured<'_>, from: &[&'a str]) -> Result<&'a str> {
+    u.choose(from).copied()
+}
+
+/// So many of what `each` makes, with commas between them.
+pub fn list(
+    u: &mut Unstructured<'_>,
+    count: RangeInclusive<usize>,
+    each: impl Fn(&mut Unstructured<'_>) -> Result<String>,
+) -> Result<String> {
+    let n = u.int_in_range(count)?;
+    Ok((0..n).map(|_| each(u)).collect::<Result<Vec<_>>>()?.join(","))
 }
 
 /// Follows one text that `choices` pick out of the masks; each mask is that of the tokens one by one, with caches and

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use super::entry::{clear_bits, set_bits};
 use crate::automata::{Beyond, ExprId, Node, Store};
 use crate::memo::Memo;
-use crate::vocab::{Child, ROOT, Shape, Trie, Vocabulary};
+use crate::vocab::{Child, ROOT, Shape, Trie, Vocabulary, span};
 
 /// Fewer characters than this are not worth a class.
 const LEAST: u32 = 8;
@@ -43,10 +43,6 @@ const BLOCKS: [u128; 5] = [span(b'a', b'f'), span(b'g', b'z'), span(b'A', b'F'),
 /// ASCII characters that few tokens have.
 const RARE: u128 = !(LETTERS | span(b'0', b'9') | span(b' ', b' '));
 const LETTERS: u128 = span(b'a', b'z') | span(b'A', b'Z');
-
-const fn span(lo: u8, hi: u8) -> u128 {
-    (u128::MAX >> (127 - (hi - lo))) << lo
-}
 
 /// A node of the trie after whole characters.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +161,7 @@ impl Classes {
 
     /// The tokens made of at most `chars` characters of a class, as a bitmask.
     pub(super) fn mask(&self, class: Class, chars: u32, store: &Store) -> Arc<[u32]> {
-        // Without a bound, how long the longest is doesn't matter: to know that takes longer than the mask.
+        // Without a bound it doesn't matter how long the longest is, which takes a look at every list.
         let chars = if chars == u32::MAX { chars } else { chars.min(self.longest(class)) };
         self.masks.get_or_insert_with((class, chars), || {
             if chars == u32::MAX && class.beyond && !class.ascii & !RARE == 0 {

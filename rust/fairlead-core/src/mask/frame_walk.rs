@@ -169,8 +169,10 @@ impl<'a> FrameWalk<'a> {
         }
         let bulk = self.bulk(frame, nodes);
         if let Some(bulk) = bulk.filter(|bulk| bulk.loops) {
-            for node in nodes.iter().map(|child| child.node()) {
-                self.scan(node, frame, bulk);
+            let class = Blocks::new(bulk.ascii, bulk.beyond);
+            let of = Loop { frame, bulk, class, nullable: store.nullable(frame) };
+            for child in nodes {
+                self.scan(child.node(), &of);
             }
             return;
         }
@@ -193,12 +195,11 @@ impl<'a> FrameWalk<'a> {
     }
 
     /// What a node and all below it are to a frame that goes on there, and that many characters lead back to.
-    fn scan(&mut self, node: u32, frame: ExprId, bulk: Bulk) {
+    fn scan(&mut self, node: u32, of: &Loop) {
         let trie = self.trie;
-        let class = Blocks::new(bulk.ascii, bulk.beyond);
         let mut run = node;
-        if !covers(bulk, trie.shape(node)) {
-            self.scan_below(node, &Loop { frame, bulk, class, nullable: self.store.nullable(frame) }, &mut run);
+        if !covers(of.bulk, trie.shape(node)) {
+            self.scan_below(node, of, &mut run);
         }
         self.found.tokens.extend(trie.tokens_between(run, trie.end(node)));
     }

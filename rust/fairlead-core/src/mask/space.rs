@@ -139,10 +139,11 @@ impl Space {
             let mut row = base.map_or_else(|| vec![0u32; self.vocab.words()], |b| b.to_vec());
             clear_bits(&mut row, &removed);
             set_bits(&mut row, &tokens);
-            self.store.charge(row.len() * 4);
             (base, removed, tokens) = (Some(row.into()), Vec::new(), Vec::new());
         }
-        self.store.charge(size_of::<MaskEntry>() + (tokens.len() + removed.len()) * 4 + events.len() * 48);
+        // A row that nobody else has was made for this entry.
+        let own = base.as_ref().filter(|base| Arc::strong_count(base) == 1).map_or(0, |row| row.len());
+        self.store.charge(size_of::<MaskEntry>() + (tokens.len() + removed.len() + own) * 4 + events.len() * 48);
         if !events.is_empty() {
             all_events.push(Arc::new(KeyEvents::new(events)));
         }
@@ -480,7 +481,6 @@ impl Space {
         if mine == row && *exits == *nodes {
             return Some(wide);
         }
-        self.store.charge(mine.len() * 4);
         Some(self.store_mask(Mask { base: Some(mine.into()), exits, ..Mask::default() }))
     }
 

@@ -1,8 +1,10 @@
 //! A tokenizer's vocabulary: the exact bytes of every token, and which tokens end a text.
 
+mod shape;
 mod trie;
 
-pub(crate) use trie::{Blocks, CUT, Child, KINDS, LEAD, ROOT, Shape, Trie};
+pub(crate) use shape::{Blocks, CUT, KINDS, LEAD, Shape, span};
+pub(crate) use trie::{Child, ROOT, Trie};
 
 use hashbrown::HashMap;
 

@@ -1,144 +1,6 @@
 //! The vocabulary as a flat byte trie in depth-first order, and tries derived from it.
 
-/// What the texts below a node are made of, counted from after the node's own byte or, where that begins a character of
-/// several bytes, from that byte on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Shape {
-    /// The ASCII bytes that occur.
-    pub(crate) ascii: u128,
-    /// The kinds of other characters that occur, as [`kind`] names them, and [`CUT`].
-    pub(crate) beyond: u8,
-    /// Whether some token below isn't characters.
-    pub(crate) broken: bool,
-    /// Whether this counts from the node's own byte on.
-    pub(crate) led: bool,
-    /// The most characters of any token below.
-    pub(crate) chars: u8,
-}
-
-impl Shape {
-    fn blocks(&self) -> u16 {
-        let beyond = if self.beyond & (OTHER | CUT) == 0 { 0 } else { BEYOND };
-        let seldom = self.broken || self.beyond & (SEPARATOR | SPACE) != 0;
-        blocks(|block| self.ascii & block != 0) | beyond | if seldom { SELDOM } else { 0 }
-    }
-
-    fn join(&mut self, other: Self) {
-        self.ascii |= other.ascii;
-        self.beyond |= other.beyond;
-        self.broken |= other.broken;
-        self.led |= other.led;
-        self.chars = self.chars.max(other.chars);
-    }
-}
-
-/// ASCII characters that classes mostly have all or none of; what is in none of the first is in the last.
-const BLOCKS: [u128; 12] = [
-    range(b'a', b'z'),
-    range(b'A', b'Z'),
-    range(b'0', b'9'),
-    range(b'_', b'_'),
-    range(b' ', b' '),
-    range(b'"', b'"'),
-    range(b'\\', b'\\'),
-    range(b'<', b'<'),
-    range(b'-', b'.'),
-    range(b'\n', b'\n'),
-    range(0, 9) | range(11, 31) | range(127, 127),
-    range(b'!', b'~')
-        & !(LETTERS_AND_DIGITS | range(b'"', b'"') | range(b'\\', b'\\') | range(b'<', b'<') | range(b'-', b'.')),
-];
-const LETTERS_AND_DIGITS: u128 = range(b'a', b'z') | range(b'A', b'Z') | range(b'0', b'9') | range(b'_', b'_');
-/// Other characters of the largest kind, left unfinished or not; and what is seldom.
-const BEYOND: u16 = 1 << 12;
-const SELDOM: u16 = 1 << 13;
-
-const fn range(lo: u8, hi: u8) -> u128 {
-    (u128::MAX >> (127 - (hi - lo))) << lo
-}
-
-/// Those of the blocks, one bit each, that `takes` says yes to.
-fn blocks(takes: impl Fn(u128) -> bool) -> u16 {
-    BLOCKS.iter().enumerate().fold(0, |all, (i, &block)| all | u16::from(takes(block)) << i)
-}
-
-/// A class of characters by blocks: what a look at two bytes can tell of all that is below a node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Blocks {
-    /// Blocks that the class has all of.
-    all: u16,
-    /// Blocks that it has none of.
-    none: u16,
-}
-
-impl Blocks {
-    /// The blocks of ASCII characters and kinds of others.
-    pub(crate) fn new(ascii: u128, beyond: u8) -> Self {
-        let (all, none) = match beyond & (OTHER | CUT) {
-            0 => (0, BEYOND),
-            kinds if kinds == OTHER | CUT => (BEYOND, 0),
-            _ => (0, 0),
-        };
-        Self { all: all | blocks(|block| block & !ascii == 0), none: none | blocks(|block| block & ascii == 0) }
-    }
-}
-
-/// The first byte that begins a character of several.
-pub(crate) const LEAD: u8 = 0xC2;
-
-/// U+2028 and U+2029, which a dot in a pattern leaves out.
-const SEPARATOR: u8 = 1;
-/// Other characters beyond ASCII that some dialect counts as white space.
-const SPACE: u8 = 2;
-/// All others beyond ASCII.
-const OTHER: u8 = 4;
-/// A character that a token leaves unfinished. Those of the last kind are so many that it can become one of them.
-pub(crate) const CUT: u8 = 8;
-
-/// The characters beyond ASCII by kind: each bit, and the ranges of characters that it stands for.
-pub(crate) const KINDS: [(u8, &[(char, char)]); 3] = [
-    (SEPARATOR, &[('\u{2028}', '\u{2029}')]),
-    (
-        SPACE,
-        &[
-            ('\u{85}', '\u{85}'),
-            ('\u{A0}', '\u{A0}'),
-            ('\u{1680}', '\u{1680}'),
-            ('\u{2000}', '\u{200A}'),
-            ('\u{202F}', '\u{202F}'),
-            ('\u{205F}', '\u{205F}'),
-            ('\u{3000}', '\u{3000}'),
-            ('\u{FEFF}', '\u{FEFF}'),
-        ],
-    ),
-    (
-        OTHER,
-        &[
-            ('\u{80}', '\u{84}'),
-            ('\u{86}', '\u{9F}'),
-            ('\u{A1}', '\u{167F}'),
-            ('\u{1681}', '\u{1FFF}'),
-            ('\u{200B}', '\u{2027}'),
-            ('\u{202A}', '\u{202E}'),
-            ('\u{2030}', '\u{205E}'),
-            ('\u{2060}', '\u{2FFF}'),
-            ('\u{3001}', '\u{FEFE}'),
-            ('\u{FF00}', char::MAX),
-        ],
-    ),
-];
-
-/// The kind of a character beyond ASCII.
-fn kind(c: char) -> u8 {
-    let of = |(_, ranges): &&(u8, &[(char, char)])| ranges.iter().any(|&(lo, hi)| (lo..=hi).contains(&c));
-    KINDS.iter().find(of).map_or(OTHER, |&(kind, _)| kind)
-}
-
-/// The character that some bytes begin with, if it is whole.
-fn first_char(bytes: &[u8]) -> Option<char> {
-    let length = (bytes.first()?.leading_ones() as usize).max(1);
-    std::str::from_utf8(bytes.get(..length)?).ok()?.chars().next()
-}
+use super::shape::{Blocks, LEAD, Shape};
 
 /// A child of a node, with the byte that leads to it; children sort by that.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -194,7 +56,7 @@ pub(crate) struct Trie {
     children: Vec<Child>,
     tokens: Vec<u32>,
     shapes: Vec<Shape>,
-    /// What each shape has, by [`blocks`].
+    /// The blocks of each shape.
     blocks: Vec<u16>,
     /// Where each token of the vocabulary stands in `tokens`; not for derived tries.
     places: Vec<u32>,
@@ -279,32 +141,12 @@ impl Trie {
         from.clear();
         from.resize(bytes.len() + 1, Shape::default());
         for at in (0..bytes.len()).rev() {
-            from[at] = Self::shape_from(&bytes[at..], &from[at + 1..]);
+            from[at] = Shape::of(&bytes[at..], &from[at + 1..]);
             let led = bytes[at] >= LEAD;
             let shape = if led { Shape { led, ..from[at] } } else { from[at + 1] };
             self.shapes[path[at + 1] as usize].join(shape);
         }
         self.shapes[ROOT as usize].join(from[0]);
-    }
-
-    /// The shape of a text, where those after each of its bytes are known.
-    fn shape_from(text: &[u8], after: &[Shape]) -> Shape {
-        let (b, next) = (text[0], after[0]);
-        let chars = next.chars.saturating_add(u8::from(b & 0xC0 != 0x80));
-        if b < 0x80 {
-            return Shape { ascii: next.ascii | 1 << b, chars, ..next };
-        }
-        let length = b.leading_ones() as usize;
-        if let Some(c) = first_char(text) {
-            let next = after[length - 1];
-            return Shape { beyond: next.beyond | kind(c), chars, ..next };
-        }
-        let cut = text.len() < length && std::str::from_utf8(text).is_err_and(|e| e.error_len().is_none());
-        if cut {
-            return Shape { beyond: OTHER | CUT, chars, ..Shape::default() };
-        }
-        // Only a text that begins inside of a character ends here, and that is none of characters.
-        Shape { beyond: next.beyond | OTHER, broken: true, chars, ..next }
     }
 
     /// The trie of what follows any of the given nodes of this one, restricted to the tokens that `keep` takes.
@@ -387,8 +229,7 @@ impl Trie {
     /// Whether a node's shape is of a class of characters, as far as its blocks tell.
     #[inline]
     pub(crate) fn is_of(&self, node: u32, class: Blocks) -> Option<bool> {
-        let blocks = self.blocks[node as usize];
-        if blocks & !class.all == 0 { Some(true) } else { (blocks & class.none != 0).then_some(false) }
+        class.hold(self.blocks[node as usize])
     }
 
     /// The child of a node by a byte.
@@ -477,6 +318,7 @@ impl Trie {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape::{BLOCKS, CUT, OTHER, kind};
     use super::*;
     use proptest::prelude::*;
 
