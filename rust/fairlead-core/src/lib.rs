@@ -50,6 +50,7 @@ pub mod automata;
 mod compile;
 pub mod error;
 mod grammar;
+mod idna;
 pub mod json_schema;
 pub mod limits;
 pub mod mask;

@@ -52,6 +52,7 @@ impl Store {
     /// The bulk of a frame, if it has one worth looking at.
     pub(crate) fn bulk(&self, e: ExprId) -> Option<Bulk> {
         match self.node(e) {
+            _ if self.flags(e).labels() => None,
             Node::Text(state) => *self.frame(e).bulk.get_or_init(|| self.text_bulk(state)),
             Node::Repeat { .. } | Node::Concat(..) | Node::Union(_) | Node::Inter(_) => {
                 *self.frame(e).bulk.get_or_init(|| {

@@ -17,6 +17,7 @@ use super::members::MembersState;
 use super::number::NumberState;
 use super::row::Row;
 use super::text::TextState;
+use crate::idna::Label;
 use crate::vocab::SPECIAL;
 
 /// The id of an interned expression.
@@ -79,6 +80,8 @@ pub(crate) enum Node {
     Text(TextState),
     /// The rest of a bounded decimal number.
     Number(NumberState),
+    /// The rest of a label of a host name that hangs on its whole text.
+    Label(Label),
     /// The rest of an object, closing brace included.
     Members(MembersState),
     /// A member after its key: the colon, a value of the rule, and the rest of the object.
@@ -118,6 +121,9 @@ impl Flags {
     /// Holds bytes that stand for special tokens, which no text has.
     pub(crate) const TOKENS: u8 = 64;
 
+    /// Holds labels that hang on their whole text.
+    pub(crate) const LABELS: u8 = 128;
+
     pub(crate) fn new(nullable: bool, others: u8) -> Self {
         Self(u8::from(nullable) | (others & !Self::NULLABLE))
     }
@@ -132,6 +138,9 @@ impl Flags {
     }
     pub(crate) fn tokens(self) -> bool {
         self.0 & Self::TOKENS != 0
+    }
+    pub(crate) fn labels(self) -> bool {
+        self.0 & Self::LABELS != 0
     }
     pub(crate) fn calls(self) -> bool {
         self.0 & Self::CALLS != 0

@@ -242,6 +242,7 @@ impl Store {
             }
             Node::Text(state) => self.derive_text(state),
             Node::Number(state) => self.derive_number(state),
+            Node::Label(label) => self.derive_label(label),
             Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::Counted(_) | Node::Distinct(_) => {
                 self.row(self.unfold(e)).edges.to_vec()
             }
@@ -275,7 +276,8 @@ impl Store {
             2 => return Some(false),
             _ => {}
         }
-        if self.flags(e).calls() {
+        let boolean = matches!(self.node(e), Node::Inter(_) | Node::Not(_));
+        if self.flags(e).calls() || (self.flags(e).labels() && !boolean) {
             return self.parts_alive(e, max_states);
         }
         let mut from: indexmap::IndexMap<ExprId, usize> = indexmap::IndexMap::new();

@@ -11,7 +11,7 @@ use hashbrown::{HashMap, HashSet};
 use super::elements::ElementsState;
 use super::expr::{ExprId, Node, RuleId, Slice};
 use super::members::MembersState;
-use super::store::{EMPTY, Store};
+use super::store::{EMPTY, EPS, Store};
 use super::text::Spelling;
 
 /// Expressions that one question may look at, and bytes that its answer may have.
@@ -101,6 +101,7 @@ impl Question<'_> {
                 join(&[&colon, &rest])
             }
             Node::Elements(state) => self.elements(state),
+            Node::Label(label) => label.rest().map(Into::into),
             Node::Counted(_) | Node::Distinct(_) => {
                 // An item that counts for nothing leads back to the same state.
                 if self.busy.contains(&e) {
@@ -228,6 +229,18 @@ impl Question<'_> {
         found
     }
 
+    /// The rest of a string of which a label has begun, which has too many texts to look at each.
+    fn labelled(&mut self, e: ExprId) -> Option<Vec<u8>> {
+        let Node::Text(state) = self.store.node(e) else { return None };
+        if state.spelling != Spelling::Raw || !self.store.begins_label(e) {
+            return None;
+        }
+        let mut text = self.of(state.content)?.to_vec();
+        text.push(b'"');
+        // Other contents may have characters that are escaped.
+        (text.iter().fold(e, |e, &b| self.store.after_byte(e, b)) == EPS).then_some(text)
+    }
+
     /// The shortest text of what is regular, by a breadth-first search.
     fn search(&mut self, e: ExprId) -> Text {
         let store = self.store;
@@ -242,8 +255,9 @@ impl Question<'_> {
             let mut next = Vec::new();
             for state in level {
                 self.fuel = self.fuel.checked_sub(1)?;
-                if store.nullable(state) || store.flags(state).ends() {
-                    let mut text = Vec::new();
+                let labelled = self.labelled(state);
+                if labelled.is_some() || store.nullable(state) || store.flags(state).ends() {
+                    let mut text: Vec<u8> = labelled.into_iter().flatten().rev().collect();
                     let mut at = state;
                     while let Some(&(before, byte)) = from.get(&at) {
                         text.push(byte);

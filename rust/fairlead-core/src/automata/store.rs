@@ -170,6 +170,7 @@ impl Store {
                 Node::Members(m) | Node::Value(_, m) => m.heap_bytes(),
                 Node::Counted(c) => c.heap_bytes(),
                 Node::Distinct(d) => d.heap_bytes(),
+                Node::Label(label) => label.text.len(),
                 _ => 0,
             };
             self.charge(size_of::<Slot>() + 24 + owned);
@@ -183,7 +184,9 @@ impl Store {
         let of = |e: &ExprId| self.flags(*e);
         match node {
             Node::Bytes(set) if set.contains(SPECIAL) => Flags::new(false, Flags::TOKENS),
-            Node::Empty | Node::Bytes(_) | Node::Text(_) => Flags::new(false, 0),
+            Node::Empty | Node::Bytes(_) => Flags::new(false, 0),
+            Node::Text(state) => Flags::new(false, of(&state.content).inherited() & Flags::LABELS),
+            Node::Label(label) => Flags::new(label.is_complete(), Flags::LABELS),
             Node::Eps => Flags::new(true, 0),
             Node::Final => Flags::new(false, Flags::ENDS),
             Node::Concat(a, b) => {
@@ -625,6 +628,10 @@ impl Store {
         }
         if flat.len() > 1 && flat.contains(&EPS) {
             return if flat.iter().all(|&e| self.nullable(e)) { EPS } else { EMPTY };
+        }
+        let bare = |&e: &ExprId| self.unlabelled(e);
+        if flat.len() > 1 && flat.iter().any(|e| bare(e) != *e) {
+            return self.inter(flat.iter().map(bare).collect::<Vec<_>>());
         }
         // Members that are bytes or counted classes meet in closed form as rows are computed; nothing to do here.
         match flat[..] {

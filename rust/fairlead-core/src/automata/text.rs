@@ -43,6 +43,8 @@ impl Store {
     /// A JSON string, quotes included, whose decoded text is in `content` (a regular expression over UTF-8) and has
     /// `lo` to `hi` code points; [`EMPTY`](super::EMPTY) if there is none.
     pub fn text(&self, content: ExprId, lo: u32, hi: u32) -> ExprId {
+        let bounded = lo > 0 || hi != UNBOUNDED;
+        let content = if bounded { self.unlabelled(content) } else { content };
         let state = TextState { content, lo, hi, spelling: Spelling::Raw };
         self.concat(self.byte(b'"'), self.text_rest(state))
     }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::entry::TokenSet;
 use super::walk::{WORTH_A_BULK, covers, holds, within};
-use crate::automata::{Bulk, EMPTY, EPS, ExprId, Node, Slice, Store};
+use crate::automata::{BegunLabels, Bulk, EMPTY, EPS, ExprId, Node, Slice, Store};
 use crate::vocab::{Blocks, Child, LEAD, Trie};
 
 /// What a walk with a frame's own bytes finds.
@@ -99,6 +99,13 @@ impl<'a> FrameWalk<'a> {
             _ => {}
         }
         let store = self.store;
+        if let Some((begun, other)) = store.labels(frame) {
+            self.labels(children, &begun);
+            if other != EMPTY {
+                self.visit_all(children, other);
+            }
+            return;
+        }
         let boolean = store.flags(frame).boolean();
         let row = store.row(frame);
         let left = self.characters(children, frame);
@@ -115,6 +122,22 @@ impl<'a> FrameWalk<'a> {
             let found = within(children, edge.lo, edge.hi);
             if !found.is_empty() {
                 self.enter(edge.to, found);
+            }
+        }
+    }
+
+    /// The children of a node where labels go on of which each text is a state of its own: no states are made inside of
+    /// them.
+    fn labels(&mut self, children: &[Child], begun: &BegunLabels) {
+        let (store, trie) = (self.store, self.trie);
+        for child in children {
+            let (next, left) = store.after_labels(begun, child.byte());
+            if left != EMPTY && store.alive(left) {
+                self.enter(left, std::slice::from_ref(child));
+            }
+            if !next.is_empty() {
+                self.found.tokens.extend(trie.own_tokens(child.node()));
+                self.labels(trie.children(child.node()), &next);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Make;
 use crate::automata::{EMPTY, ExprId};
+use crate::idna::{Form, Side};
 
 impl Make<'_> {
     /// Four numbers up to 255 without leading zeros.
@@ -57,12 +58,21 @@ impl Make<'_> {
         head
     }
 
-    /// RFC 1123: labels of letters, digits and inner hyphens, 63 characters each and 253 in all. Labels that begin
-    /// with `xn--` are refused: whether one stands for a valid name is not for an automaton of this size.
+    /// RFC 1123: labels of letters, digits and inner hyphens, 63 characters each and 253 in all. Names of at most three
+    /// labels, which are never too long, may also have labels that begin with `xn--`, where these stand for labels of
+    /// `idn-hostname`.
     pub(super) fn hostname(&self) -> ExprId {
         let label = self.ascii_label(false);
         let name = self.seq([label, self.star(self.then(".", label))]);
-        self.store.inter([name, self.store.repeat(self.class("a-zA-Z0-9.-"), 1, 253)])
+        let ascii = self.store.inter([name, self.store.repeat(self.class("a-zA-Z0-9.-"), 1, 253)]);
+        let label = self.alt([label, self.a_label(Side::Any)]);
+        let next = self.then(".", label);
+        self.alt([ascii, self.seq([label, self.store.repeat(next, 0, 2)])])
+    }
+
+    /// A label in Punycode.
+    pub(super) fn a_label(&self, side: Side) -> ExprId {
+        self.then("xn--", self.store.label(Form::Ascii, side))
     }
 
     /// A label of up to 63 letters, digits and inner hyphens that doesn't begin with `xn--`, or, if `strict`, has no

@@ -55,6 +55,12 @@ pub(super) fn content<'a>(store: &'a Store, name: &str, limits: &Limits) -> Opti
     Some(Ok(content))
 }
 
+/// Whether the texts of a format never break some bounds of length.
+pub(super) fn is_within(store: &Store, content: ExprId, lo: u32, hi: u32) -> bool {
+    let is = |name: &str| store.named_rule(&format!("format {name}")).is_some_and(|rule| store.body(rule) == content);
+    lo <= 1 && hi >= 253 && (is("hostname") || is("idn-hostname"))
+}
+
 /// What a format that is compiled with less than it admits is certainly within.
 pub(super) fn within(store: &Store, name: &str) -> Option<ExprId> {
     let make = Make { store };
