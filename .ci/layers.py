@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Lowest first; modules of one layer may import each other unless they stand in INDEPENDENT.
 RUST_LAYERS = [
-    {"error", "limits", "memo"},
+    {"error", "idna", "limits", "memo"},
     {"automata", "vocab"},
     {"regex", "stop"},
     {"json_schema"},
