@@ -68,6 +68,16 @@ impl Store {
         }
     }
 
+    /// For a frame that goes on with one and the same loop after most characters: what is certain of texts that begin with
+    /// a character beyond ASCII.
+    pub(crate) fn bulk_behind(&self, e: ExprId) -> Option<Bulk> {
+        let ascii = self.row(e).edges.iter().filter(|edge| edge.hi < 0x80);
+        let behind = ascii.max_by_key(|edge| edge.hi - edge.lo)?.to;
+        let bulk = self.bulk(behind).filter(|bulk| bulk.loops && bulk.beyond != 0)?;
+        let beyond = bulk.beyond & self.kinds_beyond(e, behind);
+        (beyond != 0).then_some(Bulk { beyond, ..bulk })
+    }
+
     /// Whether the rest of a string begins with characters that it may have more or less of, and takes no more for it.
     pub(crate) fn is_steady_text(&self, e: ExprId) -> bool {
         let Node::Text(state) = self.node(e) else { return false };

@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 
 use super::entry::TokenSet;
 use super::walk::{WORTH_A_BULK, covers, holds, within};
-use crate::automata::{BegunLabels, Bulk, EMPTY, EPS, ExprId, Node, Slice, Store};
-use crate::vocab::{Blocks, Child, LEAD, Trie};
+use crate::automata::{BegunLabels, Bulk, ByteSet, EMPTY, EPS, ExprId, Node, Slice, Store};
+use crate::vocab::{Blocks, Child, LEAD, Sibling, Trie};
 
 /// What a walk with a frame's own bytes finds.
 #[derive(Debug, Default)]
@@ -35,6 +35,8 @@ struct Loop {
     bulk: Bulk,
     /// The characters, by blocks.
     class: Blocks,
+    /// The bytes that lead elsewhere, or begin a character of several.
+    leaving: ByteSet,
     nullable: bool,
 }
 
@@ -162,7 +164,9 @@ impl<'a> FrameWalk<'a> {
         }
         let trie = self.trie;
         let (single, led) = children.split_at(children.partition_point(|child| child.byte() < LEAD));
-        let bulk = self.bulk(frame, led).filter(|bulk| bulk.beyond != 0)?;
+        let store = self.store;
+        let bulk = self.bulk(frame, led).filter(|bulk| bulk.beyond != 0);
+        let bulk = bulk.or_else(|| (self.bulk.0 == frame).then(|| store.bulk_behind(frame)).flatten())?;
         let mut left = SmallVec::from_slice(single);
         for child in led {
             if holds(bulk, trie.shape(child.node())) {
@@ -193,7 +197,11 @@ impl<'a> FrameWalk<'a> {
         let bulk = self.bulk(frame, nodes);
         if let Some(bulk) = bulk.filter(|bulk| bulk.loops) {
             let class = Blocks::new(bulk.ascii, bulk.beyond);
-            let of = Loop { frame, bulk, class, nullable: store.nullable(frame) };
+            let mut leaving = ByteSet::EMPTY;
+            for edge in &store.row(frame).edges {
+                leaving = leaving.union(&ByteSet::range(edge.lo, edge.hi));
+            }
+            let of = Loop { frame, bulk, class, leaving, nullable: store.nullable(frame) };
             for child in nodes {
                 self.scan(child.node(), &of);
             }
@@ -220,37 +228,43 @@ impl<'a> FrameWalk<'a> {
     /// What a node and all below it are to a frame that goes on there, and that many characters lead back to.
     fn scan(&mut self, node: u32, of: &Loop) {
         let trie = self.trie;
-        let mut run = node;
+        let places = trie.places(node);
+        let mut run = places.start;
         if !covers(of.bulk, trie.shape(node)) {
-            self.scan_below(node, of, &mut run);
+            self.scan_below(&trie.sibling(node), places.end, of, &mut run);
         }
-        self.found.tokens.extend(trie.tokens_between(run, trie.end(node)));
+        self.found.tokens.extend(trie.tokens_at(run..places.end));
     }
 
-    /// Goes through the children of a node at which the frame goes on. Most of them are told by a look at two bytes: they are
-    /// taken as they are, in runs of tokens, of which one has begun at `run`.
-    fn scan_below(&mut self, node: u32, of: &Loop, run: &mut u32) {
+    /// Goes through the children of a node at which the frame goes on, the tokens of which end before the place `end`. Most
+    /// of them are told by a look at two bytes: they are taken as they are, in runs of tokens, of which one has begun at the
+    /// place `run`.
+    fn scan_below(&mut self, node: &Sibling, end: u32, of: &Loop, run: &mut u32) {
         let (store, trie) = (self.store, self.trie);
         if of.nullable {
-            Self::origins(trie, node, &mut self.found.exits);
+            Self::origins(trie, node.child.node(), &mut self.found.exits);
         }
-        for child in trie.children(node) {
-            let (b, at) = (child.byte(), child.node());
+        let mut only = Sibling::default();
+        let siblings = trie.siblings_below(node, &mut only);
+        for (i, sibling) in siblings.iter().enumerate() {
+            let (b, at) = (sibling.child.byte(), sibling.child.node());
+            let end = siblings.get(i + 1).map_or(end, |next| next.tokens);
             let loops = b < 0x80 && of.bulk.ascii >> b & 1 == 1;
             if loops || b >= LEAD {
-                if trie.is_of(at, of.class).unwrap_or_else(|| holds(of.bulk, trie.shape(at))) {
+                if sibling.is_of(of.class).unwrap_or_else(|| holds(of.bulk, trie.shape(at))) {
                     continue;
                 }
                 if loops {
-                    self.scan_below(at, of, run);
+                    self.scan_below(sibling, end, of, run);
                     continue;
                 }
             }
-            self.found.tokens.extend(trie.tokens_between(*run, at));
-            *run = trie.end(at);
-            let boolean = store.flags(of.frame).boolean();
-            if let Some(to) = store.row(of.frame).get(b).filter(|&to| !boolean || store.alive(to)) {
-                self.enter(to, std::slice::from_ref(child));
+            self.found.tokens.extend(trie.tokens_at(*run..sibling.tokens));
+            *run = end;
+            if of.leaving.contains(b)
+                && let Some(to) = store.row(of.frame).get(b).filter(|&to| store.alive(to))
+            {
+                self.enter(to, std::slice::from_ref(&sibling.child));
             }
         }
     }

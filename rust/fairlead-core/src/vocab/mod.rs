@@ -4,7 +4,7 @@ mod shape;
 mod trie;
 
 pub(crate) use shape::{Blocks, CUT, KINDS, LEAD, Shape, span};
-pub(crate) use trie::{Child, ROOT, Trie};
+pub(crate) use trie::{Child, ROOT, Sibling, Trie};
 
 use hashbrown::HashMap;
 

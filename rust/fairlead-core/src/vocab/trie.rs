@@ -43,9 +43,31 @@ struct Record {
     children: Children,
     /// The byte that leads here.
     byte: u8,
+    /// The blocks of the node's shape.
+    blocks: u16,
     /// The only child; where there are several, one less than their number in place of the byte, and where the first is in
     /// the list of children in place of the node.
     child: Child,
+}
+
+/// What a scan needs to know of a node: all of a node's children side by side, so that it looks at no records.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sibling {
+    pub(crate) child: Child,
+    /// The place of the first token that ends here or below.
+    pub(crate) tokens: u32,
+    /// Where several children are in the list of siblings, as in the record.
+    below: Child,
+    children: Children,
+    blocks: u16,
+}
+
+impl Sibling {
+    /// Whether its shape is of a class of characters, as far as its blocks tell.
+    #[inline]
+    pub(crate) fn is_of(&self, class: Blocks) -> Option<bool> {
+        class.hold(self.blocks)
+    }
 }
 
 /// A byte trie in depth-first order: the nodes below node `n` are `n + 1 .. end(n)`, and so are their tokens in one run.
@@ -54,10 +76,10 @@ pub(crate) struct Trie {
     /// One for each node, and one for the end.
     records: Vec<Record>,
     children: Vec<Child>,
+    /// The same children with what a scan needs of each, so that it reads from one place after the other.
+    siblings: Vec<Sibling>,
     tokens: Vec<u32>,
     shapes: Vec<Shape>,
-    /// The blocks of each shape.
-    blocks: Vec<u16>,
     /// Where each token of the vocabulary stands in `tokens`; not for derived tries.
     places: Vec<u32>,
     /// For a derived trie: the nodes of the vocabulary's trie that a node stands for.
@@ -118,7 +140,9 @@ impl Trie {
     /// Finds the children, once all ends are known.
     fn close(&mut self) {
         self.records.push(Record { tokens: self.tokens.len() as u32, ..Record::default() });
-        self.blocks = self.shapes.iter().map(Shape::blocks).collect();
+        for (record, shape) in self.records.iter_mut().zip(&self.shapes) {
+            record.blocks = shape.blocks();
+        }
         for node in 0..self.len() {
             let (at, end) = (self.children.len(), self.records[node].end);
             let mut child = node as u32 + 1;
@@ -134,6 +158,7 @@ impl Trie {
             };
             self.records[node] = Record { children, child, ..self.records[node] };
         }
+        self.siblings = self.children.iter().map(|child| self.sibling(child.node())).collect();
     }
 
     /// Adds a token to the shapes of the nodes on its path; `from` is room for the shapes of its text from each byte on.
@@ -211,7 +236,8 @@ impl Trie {
 
     /// Bytes that a trie holds, roughly.
     pub(crate) fn bytes(&self) -> usize {
-        self.len() * (size_of::<Record>() + size_of::<Shape>() + 8) + (self.tokens.len() + self.origins.len()) * 4
+        self.len() * (size_of::<Record>() + size_of::<Shape>() + size_of::<Sibling>() + 8)
+            + (self.tokens.len() + self.origins.len()) * 4
     }
 
     /// How many nodes lie below a node.
@@ -226,10 +252,37 @@ impl Trie {
         self.records[node as usize].end
     }
 
-    /// Whether a node's shape is of a class of characters, as far as its blocks tell.
+    /// A node as a scan sees it.
     #[inline]
-    pub(crate) fn is_of(&self, node: u32, class: Blocks) -> Option<bool> {
-        class.hold(self.blocks[node as usize])
+    pub(crate) fn sibling(&self, node: u32) -> Sibling {
+        let Record { tokens, children, byte, blocks, child, .. } = self.records[node as usize];
+        let at = if children == Children::Several { child } else { Child::default() };
+        Sibling { child: Child::new(byte, node), tokens, below: at, children, blocks }
+    }
+
+    /// The children of a node as a scan sees them; `only` is room for one.
+    #[inline]
+    pub(crate) fn siblings_below<'a>(&'a self, node: &Sibling, only: &'a mut Sibling) -> &'a [Sibling] {
+        match node.children {
+            Children::None => &[],
+            Children::One => {
+                *only = self.sibling(node.child.node() + 1);
+                std::slice::from_ref(only)
+            }
+            Children::Several => &self.siblings[node.below.node() as usize..][..=usize::from(node.below.byte())],
+        }
+    }
+
+    /// The tokens at some places in depth-first order.
+    #[inline]
+    pub(crate) fn tokens_at(&self, places: std::ops::Range<u32>) -> &[u32] {
+        &self.tokens[places.start as usize..places.end as usize]
+    }
+
+    /// The places of the tokens that end at a node or below.
+    pub(crate) fn places(&self, node: u32) -> std::ops::Range<u32> {
+        let Record { end, tokens, .. } = self.records[node as usize];
+        tokens..self.records[end as usize].tokens
     }
 
     /// The child of a node by a byte.
@@ -264,15 +317,9 @@ impl Trie {
         &self.tokens[from as usize..to as usize]
     }
 
-    /// The tokens that end from a node on and before another, in depth-first order.
-    #[inline]
-    pub(crate) fn tokens_between(&self, from: u32, to: u32) -> &[u32] {
-        &self.tokens[self.records[from as usize].tokens as usize..self.records[to as usize].tokens as usize]
-    }
-
     fn token_range(&self, node: u32) -> std::ops::Range<usize> {
-        let Record { end, tokens, .. } = self.records[node as usize];
-        tokens as usize..self.records[end as usize].tokens as usize
+        let places = self.places(node);
+        places.start as usize..places.end as usize
     }
 
     /// The tokens that end at a node or below.
@@ -396,7 +443,14 @@ mod tests {
                     let shape = trie.shape(node);
                     let held = shape.ascii & !ascii == 0 && shape.beyond & !beyond == 0 && (shape.beyond == 0 || !shape.broken);
                     prop_assert_eq!(held, expected, "{:?} below {:?}", below.collect::<Vec<_>>(), path);
-                    if let Some(told) = trie.is_of(node, Blocks::new(ascii, beyond)) {
+                    let parent = (0..node).rev().find(|&n| trie.end(n) > node).unwrap_or(ROOT);
+                    let class = Blocks::new(ascii, beyond);
+                    let mut only = Sibling::default();
+                    let siblings = trie.siblings_below(&trie.sibling(parent), &mut only);
+                    let sibling = siblings.iter().find(|sibling| sibling.child.node() == node);
+                    let sibling = sibling.expect("a child of its parent");
+                    prop_assert_eq!(sibling.tokens, trie.places(node).start);
+                    if let Some(told) = sibling.is_of(class) {
                         prop_assert_eq!(told, expected, "blocks below {:?}", path);
                     }
                 }
