@@ -101,7 +101,9 @@ impl<'a> FrameWalk<'a> {
             _ => {}
         }
         let store = self.store;
-        if let Some((begun, other)) = store.labels(frame) {
+        if store.flags(frame).labels()
+            && let Some((begun, other)) = store.labels(frame)
+        {
             self.labels(children, &begun);
             if other != EMPTY {
                 self.visit_all(children, other);
@@ -147,8 +149,11 @@ impl<'a> FrameWalk<'a> {
     /// What is known of whole subtries, which is only asked for where there are some.
     fn bulk(&mut self, frame: ExprId, nodes: &[Child]) -> Option<Bulk> {
         if self.bulk.0 != frame {
-            let below = nodes.iter().map(|child| self.trie.below(child.node())).sum::<usize>();
-            if below < WORTH_A_BULK {
+            let mut below = 0;
+            if !nodes.iter().any(|child| {
+                below += self.trie.below(child.node());
+                below >= WORTH_A_BULK
+            }) {
                 return None;
             }
             self.bulk = (frame, self.store.bulk(frame));
@@ -208,9 +213,12 @@ impl<'a> FrameWalk<'a> {
             return;
         }
         let nullable = store.nullable(frame);
+        let class = bulk.map(|bulk| (bulk, Blocks::new(bulk.ascii, bulk.beyond)));
         for node in nodes.iter().map(|child| child.node()) {
             let leaf = trie.below(node) == 0;
-            if !leaf && bulk.is_some_and(|bulk| covers(bulk, trie.shape(node))) {
+            // Most shapes needn't be looked at.
+            let covered = |(bulk, class)| trie.is_of(node, class) != Some(false) && covers(bulk, trie.shape(node));
+            if !leaf && class.is_some_and(covered) {
                 self.found.tokens.extend(trie.all_tokens(node));
                 continue;
             }

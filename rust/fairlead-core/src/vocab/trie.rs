@@ -252,6 +252,12 @@ impl Trie {
         self.records[node as usize].end
     }
 
+    /// Whether a node's shape is of a class of characters, as far as its blocks tell.
+    #[inline]
+    pub(crate) fn is_of(&self, node: u32, class: Blocks) -> Option<bool> {
+        class.hold(self.records[node as usize].blocks)
+    }
+
     /// A node as a scan sees it.
     #[inline]
     pub(crate) fn sibling(&self, node: u32) -> Sibling {
