@@ -101,10 +101,14 @@ impl Store {
         })
     }
 
-    /// Where one byte leads, for one text that is written rather than for all tokens: tables of literals are looked up
-    /// for that byte alone the first few times, since most of their states are passed no more often.
+    /// Where one byte leads, for one text that is written rather than for all tokens: labels of host names are asked for that
+    /// byte alone, and tables of literals the first few times, since most of their states are passed no more often.
     pub(crate) fn after(&self, e: ExprId, b: u8) -> Option<ExprId> {
         let slot = self.slot(e);
+        if slot.flags.labels() && self.begins_label(e) {
+            let to = self.after_byte(e, b);
+            return (to != EMPTY).then_some(to);
+        }
         let row = slot.row.get().or_else(|| Self::wears_out(slot).then(|| self.row(e)));
         if let Some(row) = row {
             return row.get(b);

@@ -260,7 +260,11 @@ impl<'a> Chain<'a> {
     /// The chain of a frame at whose start no rule is called, if it has one.
     pub(super) fn new(store: &'a Store, known: &'a ChainSteps, frame: ExprId) -> Option<Self> {
         let flags = store.flags(frame);
-        if flags.nullable() || flags.starts_calls() || (flags.calls() && !Self::may_begin(store, frame)) {
+        if flags.labels()
+            || flags.nullable()
+            || flags.starts_calls()
+            || (flags.calls() && !Self::may_begin(store, frame))
+        {
             return None;
         }
         let mut targets: Vec<(ExprId, u128)> = Vec::new();
