@@ -67,7 +67,7 @@ def test_a_label_is_admitted_in_punycode_if_it_is_as_it_stands(label: str) -> No
         assert len(coded) <= 63
         assert is_valid(label) and is_valid(coded)
         for name in (coded, f"www.{coded}.example"):
-            assert admits("hostname", name) and (admits("idn-hostname", name) or label[0] > "\u0590"), name
+            assert admits("hostname", name) and admits("idn-hostname", name), name
         assert not admits("hostname", f"a.b.{coded}.d") and not admits("hostname", coded + "-")
     elif short:
         coded = "xn--" + label.encode("punycode").decode()
@@ -87,9 +87,9 @@ def test_whatever_the_masks_let_through_is_a_host_name(name: str, seed: int, fre
     start = rng.choice(['"xn--', '"xn--', '"www.xn--', '"п', '"ש'] if name == "idn-hostname" else ['"xn--', '"a.xn--'])
     assert matcher.accept_string(start)
     written = world.finish(matcher, rng, free)
-    if written is not None:
-        text = json.loads(start.encode() + written)
-        assert is_valid(text) and len(text) <= 253, text
+    assert written is not None, "no end within 400 tokens"
+    text = json.loads(start.encode() + written)
+    assert is_valid(text) and len(text) <= 253, text
 
 
 @given(FORMATS, letters, st.integers(0, 2**32))

@@ -14,8 +14,7 @@ const WORDS: [&str; 6] = ["\"a\"", "\"b\"", "\"ab\"", "\"\"", "\"é\\\"\"", "\"$
 const VALUES: [&str; 12] =
     ["null", "true", "0", "-1", "1.5", "12e1", "\"a\"", "\"\\u00e9\"", "[]", "[1,\"a\"]", "{}", "{\"a\":1,\"b\":[]}"];
 const PATTERNS: [&str; 8] = ["^a", "b$", "^[ab]{1,3}$", "a|bc", "^(ab)*$", "\\\\d+", "^$", "[^a]"];
-const FORMATS: [&str; 8] =
-    ["date", "ipv4", "uuid", "email", "time", "json-pointer", "hostname", "idn-hostname"];
+const FORMATS: [&str; 8] = ["date", "ipv4", "uuid", "email", "time", "json-pointer", "hostname", "idn-hostname"];
 
 fn members(u: &mut Unstructured<'_>, depth: usize, names: &[&str]) -> Result<String> {
     let n = u.int_in_range(1..=3.min(names.len()))?;

@@ -8,7 +8,7 @@
 
 use smallvec::SmallVec;
 
-use super::characters::{KINDS, Kind, first_known_from};
+use super::characters::{Kind, first_known_from};
 use super::punycode::{Decoded, LONGEST, encode};
 use super::rules::{Place, Side, is_label, mended, place};
 
@@ -164,7 +164,7 @@ fn finished(text: Vec<char>, at: Place) -> Option<Vec<char>> {
         let label: Vec<char> = text.iter().copied().chain([c]).collect();
         (after.is_complete() && encode(&label).is_some()).then_some(label)
     };
-    let first = KINDS.into_iter().filter_map(|kind| kind.first_from(0x80));
+    let first = Kind::all().filter_map(|kind| kind.first_from(0x80));
     text.iter().copied().chain(first).filter(|c| ('\u{80}'..'\u{800}').contains(c)).find_map(finished)
 }
 
@@ -191,11 +191,11 @@ mod tests {
 
     /// Characters of a few kinds each, more often ones that go together than chance would give.
     fn labels() -> impl Strategy<Value = Vec<char>> {
-        let kinds = prop::collection::vec(0..KINDS.len(), 1..4);
+        let kinds = prop::collection::vec(prop::sample::select(Kind::all().collect::<Vec<_>>()), 1..4);
         let places = prop::collection::vec((any::<usize>(), any::<u32>()), 1..24);
         (kinds, places).prop_map(|(kinds, places)| {
             let character = |(kind, at): (usize, u32)| {
-                let ranges = KINDS[kinds[kind % kinds.len()]].ranges();
+                let ranges = kinds[kind % kinds.len()].ranges();
                 let (lo, hi) = ranges[at as usize % ranges.len()];
                 char::from_u32(u32::from(lo) + at % (u32::from(hi) - u32::from(lo) + 1)).unwrap_or(lo)
             };

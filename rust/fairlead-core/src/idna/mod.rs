@@ -7,8 +7,6 @@ mod label;
 mod punycode;
 mod rules;
 
-#[cfg(test)]
-pub(crate) use characters::KINDS;
 pub(crate) use characters::Kind;
 pub(crate) use label::{Form, Label};
 pub(crate) use rules::Side;

@@ -158,7 +158,7 @@ impl Decoded {
     }
 
     /// The characters, with their places, that the open number may insert with at most `room` more digits, in the order of
-    /// their numbers; of code points between which `skip` goes on only the last.
+    /// their numbers. `skip` tells the first code point from one on that is wanted, so that no others are gone through.
     pub(crate) fn insertions<'a>(
         &'a self,
         room: usize,

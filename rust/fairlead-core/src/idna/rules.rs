@@ -1,7 +1,7 @@
 //! Which characters may follow each other in a label: RFC 5892, appendix A, RFC 5893, section 2, and what keeps a label
 //! in its normal form.
 
-use super::characters::{KINDS, Kind};
+use super::characters::Kind;
 
 /// The direction of a label's script.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -149,7 +149,7 @@ impl Place {
             let fits = before.map_or_else(|| place.is_complete(), |next| place.step(next).is_some());
             fits.then(|| kind.first_from(least).map(|c| (c, place))).flatten()
         };
-        KINDS.into_iter().filter_map(fills).min_by_key(|&(c, _)| c)
+        Kind::all().filter_map(fills).min_by_key(|&(c, _)| c)
     }
 }
 

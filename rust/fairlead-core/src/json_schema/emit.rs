@@ -254,7 +254,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
     fn text(&self, strings: &Strings) -> Result<ExprId, Error> {
         let limits = self.reader.limits;
         let Strings { content, mut lo, mut hi, .. } = *strings;
-        if super::format::is_within(self.store, content, lo, hi) {
+        if super::format::keeps_bounds(self.store, content, lo, hi) {
             (lo, hi) = (0, UNBOUNDED);
         }
         if self.store.feasible_within(content, lo, hi, limits.max_states).is_none() {

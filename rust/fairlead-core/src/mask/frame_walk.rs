@@ -48,6 +48,8 @@ pub(super) struct FrameWalk<'a> {
     regular: bool,
     /// The bulk that was asked for last: small subtries mostly go on with the same frame.
     bulk: (ExprId, Option<Bulk>),
+    /// The same of the bulk behind a frame's first character.
+    behind: (ExprId, Option<Bulk>),
     found: OwnBytes,
 }
 
@@ -55,7 +57,7 @@ impl<'a> FrameWalk<'a> {
     pub(super) fn new(store: &'a Store, trie: &'a Trie) -> Self {
         let words = store.vocab.as_ref().map_or(0, |vocab| vocab.words());
         let found = OwnBytes { tokens: TokenSet::new(words), ..OwnBytes::default() };
-        Self { store, trie, regular: false, bulk: (EMPTY, None), found }
+        Self { store, trie, regular: false, bulk: (EMPTY, None), behind: (EMPTY, None), found }
     }
 
     /// A walk that leaves no parts, with what calls no rules.
@@ -161,6 +163,19 @@ impl<'a> FrameWalk<'a> {
         self.bulk.1
     }
 
+    /// The same for nodes that begin characters of several bytes: it may be that of the frame behind them.
+    fn bulk_of_led(&mut self, frame: ExprId, led: &[Child]) -> Option<Bulk> {
+        let own = self.bulk(frame, led).filter(|bulk| bulk.beyond != 0);
+        // Where the bulk wasn't asked for, the nodes are too few.
+        if own.is_some() || self.bulk.0 != frame {
+            return own;
+        }
+        if self.behind.0 != frame {
+            self.behind = (frame, self.store.bulk_behind(frame));
+        }
+        self.behind.1
+    }
+
     /// Takes in the characters of several bytes that a frame takes whatever follows them, and returns the other children if
     /// there were some.
     fn characters(&mut self, children: &[Child], frame: ExprId) -> Option<SmallVec<[Child; 64]>> {
@@ -169,9 +184,7 @@ impl<'a> FrameWalk<'a> {
         }
         let trie = self.trie;
         let (single, led) = children.split_at(children.partition_point(|child| child.byte() < LEAD));
-        let store = self.store;
-        let bulk = self.bulk(frame, led).filter(|bulk| bulk.beyond != 0);
-        let bulk = bulk.or_else(|| (self.bulk.0 == frame).then(|| store.bulk_behind(frame)).flatten())?;
+        let bulk = self.bulk_of_led(frame, led)?;
         let mut left = SmallVec::from_slice(single);
         for child in led {
             if holds(bulk, trie.shape(child.node())) {
@@ -236,7 +249,7 @@ impl<'a> FrameWalk<'a> {
     /// What a node and all below it are to a frame that goes on there, and that many characters lead back to.
     fn scan(&mut self, node: u32, of: &Loop) {
         let trie = self.trie;
-        let places = trie.places(node);
+        let places = trie.token_range(node);
         let mut run = places.start;
         if !covers(of.bulk, trie.shape(node)) {
             self.scan_below(&trie.sibling(node), places.end, of, &mut run);

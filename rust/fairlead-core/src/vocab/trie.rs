@@ -188,7 +188,7 @@ impl Trie {
         let any_below = |node: u32| {
             kept.is_empty() || {
                 let tokens = self.token_range(node);
-                kept[tokens.end] > kept[tokens.start]
+                kept[tokens.end as usize] > kept[tokens.start as usize]
             }
         };
         let mut out = Self::default();
@@ -285,12 +285,6 @@ impl Trie {
         &self.tokens[places.start as usize..places.end as usize]
     }
 
-    /// The places of the tokens that end at a node or below.
-    pub(crate) fn places(&self, node: u32) -> std::ops::Range<u32> {
-        let Record { end, tokens, .. } = self.records[node as usize];
-        tokens..self.records[end as usize].tokens
-    }
-
     /// The child of a node by a byte.
     #[inline]
     pub(crate) fn child(&self, node: u32, b: u8) -> Option<u32> {
@@ -323,21 +317,23 @@ impl Trie {
         &self.tokens[from as usize..to as usize]
     }
 
-    fn token_range(&self, node: u32) -> std::ops::Range<usize> {
-        let places = self.places(node);
-        places.start as usize..places.end as usize
+    /// The places of the tokens that end at a node or below.
+    #[inline]
+    pub(crate) fn token_range(&self, node: u32) -> std::ops::Range<u32> {
+        let Record { end, tokens, .. } = self.records[node as usize];
+        tokens..self.records[end as usize].tokens
     }
 
     /// The tokens that end at a node or below.
     #[inline]
     pub(crate) fn all_tokens(&self, node: u32) -> &[u32] {
-        &self.tokens[self.token_range(node)]
+        self.tokens_at(self.token_range(node))
     }
 
     /// Whether a token of the vocabulary ends at a node or below.
     #[inline]
     pub(crate) fn holds(&self, node: u32, token: u32) -> bool {
-        self.token_range(node).contains(&(self.places[token as usize] as usize))
+        self.token_range(node).contains(&self.places[token as usize])
     }
 
     #[inline]
@@ -455,7 +451,7 @@ mod tests {
                     let siblings = trie.siblings_below(&trie.sibling(parent), &mut only);
                     let sibling = siblings.iter().find(|sibling| sibling.child.node() == node);
                     let sibling = sibling.expect("a child of its parent");
-                    prop_assert_eq!(sibling.tokens, trie.places(node).start);
+                    prop_assert_eq!(sibling.tokens, trie.token_range(node).start);
                     if let Some(told) = sibling.is_of(class) {
                         prop_assert_eq!(told, expected, "blocks below {:?}", path);
                     }

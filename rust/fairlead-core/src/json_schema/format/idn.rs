@@ -5,7 +5,8 @@
 //!   16 characters below U+0700 or 11 of any kind. Longer ones are looked at as a whole if their letters are of two bytes
 //!   (Greek, Cyrillic, Armenian, Hebrew, Arabic, Latin beyond ASCII; digits and hyphens too), and refused otherwise.
 //!   Such a name has at most three labels or 25 characters.
-//! - Labels in Punycode (`xn--`) are looked at as a whole too, and admitted for the labels that are admitted here.
+//! - Labels in Punycode (`xn--`) are looked at as a whole too, and admitted where they stand for a label of these
+//!   characters by these rules, however long it is.
 //! - Normal form: combining marks only where no two of them could change places or join a letter. The scripts are
 //!   Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and Arabic (letters and digits), Devanagari without nukta,
 //!   Thai, Tibetan (letters), Hangul, kana, bopomofo and Han.
@@ -110,16 +111,16 @@ mod tests {
 
     use super::*;
     use crate::automata::Store;
-    use crate::idna::{KINDS, is_label};
+    use crate::idna::is_label;
 
     proptest! {
         /// What is looked at as a whole is held to the same rules as what the automaton tells.
         #[test]
-        fn the_rules_are_those_of_the_automaton(places in prop::collection::vec((0..KINDS.len(), any::<u32>()), 1..12)) {
+        fn the_rules_are_those_of_the_automaton(places in prop::collection::vec((prop::sample::select(Kind::all().collect::<Vec<_>>()), any::<u32>()), 1..12)) {
             let store = Store::new(16);
             let make = Make { store: &store };
             let label: Vec<char> = places.into_iter().map(|(kind, at)| {
-                let ranges = KINDS[kind].ranges();
+                let ranges = kind.ranges();
                 let (lo, hi) = ranges[at as usize % ranges.len()];
                 if at % 2 == 0 { lo } else { hi }
             }).collect();

@@ -40,8 +40,7 @@ pub(super) fn content<'a>(store: &'a Store, name: &str, limits: &Limits) -> Opti
         "regex" => Make::regex,
         _ => return None,
     };
-    // A space keeps these names apart from the rules of grammars.
-    let known = format!("format {name}");
+    let known = rule_name(name);
     if let Some(rule) = store.named_rule(&known) {
         return Some(Ok(store.body(rule)));
     }
@@ -55,9 +54,14 @@ pub(super) fn content<'a>(store: &'a Store, name: &str, limits: &Limits) -> Opti
     Some(Ok(content))
 }
 
-/// Whether the texts of a format never break some bounds of length.
-pub(super) fn is_within(store: &Store, content: ExprId, lo: u32, hi: u32) -> bool {
-    let is = |name: &str| store.named_rule(&format!("format {name}")).is_some_and(|rule| store.body(rule) == content);
+/// The name of the rule of a format; a space keeps it apart from the rules of grammars.
+fn rule_name(format: &str) -> String {
+    format!("format {format}")
+}
+
+/// Whether a content is a format's of which no text breaks some bounds of length.
+pub(super) fn keeps_bounds(store: &Store, content: ExprId, lo: u32, hi: u32) -> bool {
+    let is = |name: &str| store.named_rule(&rule_name(name)).is_some_and(|rule| store.body(rule) == content);
     lo <= 1 && hi >= 253 && (is("hostname") || is("idn-hostname"))
 }
 
