@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fairlead._optional import require
-from fairlead.errors import ConfigurationError, GrammarError
+from fairlead.errors import ConfigurationError, GrammarError, LimitExceeded
 from fairlead.logits_processor import _new_matcher, _Row
 
 if TYPE_CHECKING:
     from fairlead._core import CompiledGrammar
 
 __all__ = ["MLXLogitsProcessor", "constrain_continuous_batching"]
+
+_log = logging.getLogger("fairlead.adapters")
 
 
 def _allow_only(bitmask: Any, index: int, tokens: Sequence[int]) -> None:
@@ -32,19 +35,22 @@ class MLXLogitsProcessor:
 
     Args:
         compiled: The grammar.
+        token_budget: How many tokens the text may have, the stop token among them, usually ``max_tokens``: masks are
+            narrowed in time, so that it is complete before they run out. Default None, no bound.
 
     Raises:
         ConfigurationError: The vocabulary has no stop tokens.
+        LimitExceeded: The shortest text takes more than the budget.
     """
 
-    def __init__(self, compiled: CompiledGrammar) -> None:
+    def __init__(self, compiled: CompiledGrammar, *, token_budget: int | None = None) -> None:
         from fairlead._core import allocate_token_bitmask
 
         self._stop = frozenset(compiled.stop_token_ids)
         if not self._stop:
             raise ConfigurationError("the vocabulary has no stop tokens, so that no text could ever end")
         self._vocab_size = int(compiled.vocab_size)
-        self._row = _Row(_new_matcher(compiled))
+        self._row = _Row(_new_matcher(compiled, token_budget))
         self._bitmask = allocate_token_bitmask(1, self._vocab_size)
         self._base: int | None = None
         self._tokens: list[int] = []
@@ -102,7 +108,9 @@ def constrain_continuous_batching(manager: Any) -> None:
     """Let requests of Transformers' continuous batching have a grammar each.
 
     Afterwards ``manager.add_request(ids, grammar=compiled)`` is held to a compiled grammar, and a request without one
-    is free. The stop tokens of the vocabulary must be among those that the manager ends a request at.
+    is free. The stop tokens of the vocabulary must be among those that the manager ends a request at. With
+    ``token_budget=`` besides, usually the request's ``max_new_tokens``, masks are narrowed in time, so that the text is
+    complete before they run out; a budget within which none can be is left out of account, with a warning in the log.
 
     Args:
         manager: What ``model.init_continuous_batching(...)`` returns, before it is started. Its configuration needs
@@ -138,7 +146,7 @@ def _row_masks() -> Any:
     class RowMasks(ContinuousBatchingLogitsProcessor):
         """The masks of the requests that get a token in this step."""
 
-        supported_kwargs = {"grammar": CompiledGrammar}  # noqa: RUF012
+        supported_kwargs = {"grammar": CompiledGrammar, "token_budget": int}  # noqa: RUF012
         ignored_kwargs = ()
 
         def __init__(self) -> None:
@@ -164,11 +172,11 @@ def _row_masks() -> Any:
             return torch.tensor(masked, dtype=torch.int32)
 
         def _fill(self, index: int, state: Any, grammar: Any, rows: dict[str, tuple[_Row, list[int]]]) -> bool:
-            row, read = self._rows.get(state.request_id) or (_Row(_new_matcher(grammar)), [])
+            row, read = self._rows.get(state.request_id) or (self._new_row(state, grammar), [])
             stop = frozenset(grammar.stop_token_ids)
             generated = list(state.generated_tokens)
             if generated[: len(read)] != read:
-                row, read = _Row(_new_matcher(grammar)), []
+                row, read = self._new_row(state, grammar), []
             for token in generated[len(read) :]:
                 row.append(token, stop, grammar.vocab_size)
             rows[state.request_id] = (row, generated)
@@ -176,6 +184,14 @@ def _row_masks() -> Any:
                 _allow_only(self._bitmask, index, sorted(stop))
                 return True
             return bool(row.matcher.fill_next_token_bitmask(self._bitmask, index))
+
+        def _new_row(self, state: Any, grammar: Any) -> _Row:
+            try:
+                return _Row(_new_matcher(grammar, state.logit_processor_kwargs.get("token_budget")))
+            except LimitExceeded as error:
+                # Here an error would end the requests of everybody.
+                _log.warning("%s; request %s isn't kept to it", error, state.request_id)
+                return _Row(_new_matcher(grammar))
 
         def __call__(self, scores: Any, tensor_arg: Any) -> Any:
             masked = [row for row, flag in enumerate(tensor_arg[: scores.shape[0]].tolist()) if flag]

@@ -25,7 +25,7 @@ def _new_matcher(compiled: CompiledGrammar, token_budget: int | None = None) -> 
 
     # A grammar that begins later in the text brings matchers of its own.
     make = getattr(compiled, "new_matcher", None)
-    return GrammarMatcher(compiled, token_budget=token_budget) if make is None else make()
+    return GrammarMatcher(compiled, token_budget=token_budget) if make is None else make(token_budget)
 
 
 class _Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from fairlead import ConfigurationError, ModelError  # noqa: E402
+from fairlead import ConfigurationError, GrammarMatcher, LimitExceeded, ModelError  # noqa: E402
 from fairlead.models import TransformersModel  # noqa: E402
-from fairlead.models._jump import CanonicalSpans  # noqa: E402
+from fairlead.models._jump import CanonicalSpans, JumpProcessor  # noqa: E402
 
 from .conftest import Counting  # noqa: E402
 
@@ -57,9 +58,35 @@ def test_the_key_comes_in_one_piece(tiny):
 def test_every_limit_is_kept(tiny):
     whole = tiny.generate(USER, response_format=LONG, jump_forward=True, max_new_tokens=900)
     for limit in (1, 2, 3, 7, 20):
-        cut = tiny.generate(USER, response_format=LONG, jump_forward=True, max_new_tokens=limit)
+        cut = tiny.generate(USER, response_format=LONG, jump_forward=True, max_new_tokens=limit, token_budget=None)
         assert cut.token_usage.output_tokens == limit and cut.finish_reason == "length"
         assert whole.content.startswith(cut.content)
+
+
+def test_it_is_complete_within_its_tokens(tiny):
+    with pytest.raises(LimitExceeded, match="too small") as refused:
+        tiny.generate(USER, response_format=LONG, jump_forward=True, max_new_tokens=20)
+    least = int(re.search(r"takes (\d+)", str(refused.value))[1])
+    for limit in (least, least + 3, least + 10):
+        replies = [
+            tiny.generate(USER, response_format=LONG, jump_forward=how, max_new_tokens=limit) for how in (True, "mask")
+        ]
+        assert replies[0].content == replies[1].content and replies[0].parsed
+        assert replies[0].token_usage == replies[1].token_usage and replies[0].token_usage.output_tokens <= limit
+
+
+def test_a_spelling_that_takes_too_many_tokens_is_not_forced(tiny):
+    compiled = tiny.grammar_compiler.compile_regex("the_name_of_the_harbour_master(a|b)")
+    letters = CanonicalSpans(lambda text: [tiny._encode(one)[0] for one in text], tiny.tokenizer_info.decoded_vocab)
+    prompt = torch.zeros((1, 5), dtype=torch.long)
+
+    def forced(budget: int | None) -> list[int]:
+        return JumpProcessor(GrammarMatcher(compiled, token_budget=budget), letters, 5, budget).forced(prompt)
+
+    canonical = len("the_name_of_the_harbour_master") - 1
+    # Behind them come the last letter, a or b, and the stop token.
+    assert len(forced(None)) == len(forced(canonical + 3)) == canonical
+    assert forced(canonical + 2) == forced(canonical - 5) == []
 
 
 def test_with_the_prefix_cache_and_reasoning(tiny):
@@ -77,7 +104,12 @@ def test_with_the_prefix_cache_and_reasoning(tiny):
 
 def test_stops_inside_a_forced_span(tiny):
     reply = tiny.generate(
-        USER, stop_sequences=["berth"], stop_inside_constraint=True, response_format=LONG, jump_forward=True
+        USER,
+        stop_sequences=["berth"],
+        stop_inside_constraint=True,
+        response_format=LONG,
+        jump_forward=True,
+        max_new_tokens=900,
     )
     assert reply.stop_sequence == "berth" and reply.content.endswith('"whether_the_')
 
@@ -105,7 +137,7 @@ def test_an_error_inside(tiny):
             raise RuntimeError("boom")
 
     with pytest.raises(ModelError, match="boom"):
-        tiny.generate(USER, response_format=LONG, jump_forward=True, logits_processor=[Failing()])
+        tiny.generate(USER, response_format=LONG, jump_forward=True, max_new_tokens=900, logits_processor=[Failing()])
     with pytest.raises(ConfigurationError):
         tiny.generate(USER, jump_forward="sometimes")
 

@@ -12,9 +12,17 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from fairlead import ConfigurationError, GrammarCompiler, ModelError, TokenizerInfo, allocate_token_bitmask  # noqa: E402
+from fairlead import (  # noqa: E402
+    ConfigurationError,
+    GrammarCompiler,
+    LimitExceeded,
+    ModelError,
+    TokenizerInfo,
+    allocate_token_bitmask,
+)
 from fairlead.models import TransformersModel  # noqa: E402
-from fairlead.models._reasoning import GatedGrammar, ReasoningFilter, reasoning_state  # noqa: E402
+from fairlead.models._gated_grammar import GatedGrammar  # noqa: E402
+from fairlead.models._reasoning import ReasoningFilter, reasoning_state  # noqa: E402
 
 from .conftest import Script  # noqa: E402
 
@@ -83,10 +91,27 @@ def test_what_the_model_would_say_instead_is_corrected(thinking):
 
 
 def test_without_a_closing_tag_nothing_is_parsed(thinking):
-    reply = thinking.generate(USER, response_format=SCHEMA, max_new_tokens=6, **say(thinking, "<think>" + "on " * 60))
+    script = say(thinking, "<think>" + "on " * 60)
+    reply = thinking.generate(USER, response_format=SCHEMA, max_new_tokens=6, token_budget=None, **script)
     assert reply.finish_reason == "length" and reply.content == "" and reply.reasoning
     with pytest.raises(ModelError):
         _ = reply.parsed
+
+
+@pytest.mark.parametrize("jump", [None, True])
+def test_reasoning_is_closed_within_the_tokens(thinking, jump):
+    wanted = {"response_format": SCHEMA, "jump_forward": jump, **say(thinking, "<think>" + "on " * 60)}
+    with pytest.raises(LimitExceeded, match="a budget of 2 tokens is too small: ending the reasoning") as refused:
+        thinking.generate(USER, max_new_tokens=2, **wanted)
+    least = int(re.search(r"takes (\d+)", str(refused.value))[1])
+    for limit in (least, least + 1, least + 2, least + 20):
+        reply = thinking.generate(USER, max_new_tokens=limit, **wanted)
+        assert reply.finish_reason == "stop" and 0 <= reply.parsed["n"] <= 99
+        assert reply.token_usage.output_tokens <= limit
+        # Thoughts have what the tag and the answer leave.
+        assert (reply.reasoning.count("on") > 3) == (limit == least + 20)
+    with pytest.raises(LimitExceeded):
+        thinking.generate(USER, max_new_tokens=least - 1, **wanted)
 
 
 def test_a_template_that_opens_or_closes_the_tag(thinking):
@@ -179,10 +204,7 @@ def test_masks_agree_with_what_is_accepted():
         matcher = gated.new_matcher()
         path: list[int] = []
         for _ in range(60):
-            bitmask = allocate_token_bitmask(1, info.vocab_size)
-            matcher.fill_next_token_bitmask(bitmask)
-            words = memoryview(bitmask).cast("B").cast("I")
-            allowed = [token for token in range(info.vocab_size) if words[token // 32] >> token % 32 & 1]
+            allowed = bits(matcher, info.vocab_size)
             for token in allowed:
                 assert matcher.fork().accept_token(token), (path, token)
             if matcher.is_completed() or not allowed:
@@ -201,3 +223,70 @@ def test_masks_agree_with_what_is_accepted():
             written = b"".join(info.decoded_vocab[token] or b"</think>" for token in path).decode()
             assert re.search(r'</think>\n{0,2}\{"a": (1|2)\}$', written), written
             assert json.loads(written.rpartition("</think>")[2])
+
+
+@pytest.mark.parametrize("answer", [r'\{"a": (1|2)\}', r"(\{b{6}|x)y{2,}", "(>?x|y)*"])
+@pytest.mark.parametrize("close", ["</think>", "<><>x", "aab"])
+def test_a_budget_closes_the_reasoning_whatever_is_written(close, answer):
+    """Also where tokens end the tag and begin the answer, or where a tag stands in its own way."""
+    pieces = {close[-1:] + more for more in ("{", "x", "{a", "\n", "xy", ">x")} | {
+        close + more for more in ("", "y", "\n\n")
+    }
+    pieces |= {close[:3], close[-3:], close[1:3], "x" + close[:2], "on" + close, close[-2:] + close[:2]}
+    texts = [bytes([n]) for n in range(128)] + sorted(piece.encode() for piece in pieces if len(piece) > 1)
+    info = TokenizerInfo([*texts, None, None, None], stop_token_ids=[len(texts)])
+    special = {len(texts) + 1: close[: len(close) // 2], len(texts) + 2: close[len(close) // 2 :]}
+    compiled = GrammarCompiler(info).compile_regex(answer)
+    draw = random.Random(7)
+    for specials in ({}, special):
+        gated = GatedGrammar(compiled, info, close, specials)
+        least = gated.tokens_to_close(b"") + gated.answer_tokens
+        with pytest.raises(LimitExceeded, match=f"completing the answer takes {least}"):
+            gated.new_matcher(least - 1)
+        for spare in [*range(16)] * 4:
+            matcher = gated.new_matcher(least + spare)
+            used = 0
+            while not matcher.is_terminated():
+                assert used < least + spare
+                allowed = bits(matcher.fork(), info.vocab_size)
+                stop = len(texts)
+                # To end late is what is hard.
+                on = [token for token in allowed if token != stop] or allowed
+                part = [t for t in on if t in specials or (t < stop and texts[t].decode() in close)]
+                crossing = [t for t in on if t < stop and texts[t][:-1].endswith(close[-1:].encode())]
+                near = draw.choice([part, crossing])
+                token = draw.choice(near if near and draw.random() < 0.5 else on)
+                assert matcher.accept_token(token), (used, token)
+                used += 1
+                if draw.random() < 0.2:
+                    matcher.rollback(1)
+                    assert bits(matcher, info.vocab_size) == allowed and matcher.accept_token(token)
+
+
+def test_a_token_that_begins_a_long_answer_needs_room():
+    texts = [bytes([n]) for n in range(128)] + [b">{"]
+    info = TokenizerInfo([*texts, None], stop_token_ids=[len(texts)])
+    gated = GatedGrammar(GrammarCompiler(info).compile_regex(r"\{b{20}|xyy"), info, "<>")
+    crossing, tag, other = texts.index(b">{"), texts.index(b">"), texts.index(b"o")
+
+    def allowed(budget: int) -> list[bool]:
+        matcher = gated.new_matcher(budget)
+        assert matcher.accept_token(texts.index(b"<"))
+        fine = bits(matcher, info.vocab_size)
+        return [token in fine for token in (crossing, tag, other)]
+
+    # Beside "<": ">{" takes 20 more and the stop token; ">" three; "o" as many and a tag anew.
+    assert [allowed(budget) for budget in (6, 7, 8, 22, 23)] == [
+        [False, True, False],
+        [False, True, False],
+        [False, True, True],
+        [False, True, True],
+        [True, True, True],
+    ]
+
+
+def bits(matcher: Any, size: int) -> list[int]:
+    bitmask = allocate_token_bitmask(1, size)
+    matcher.fill_next_token_bitmask(bitmask)
+    words = memoryview(bitmask).cast("B").cast("I")
+    return [token for token in range(size) if words[token // 32] >> token % 32 & 1]

@@ -19,7 +19,15 @@ import pytest
 
 pytest.importorskip("vllm")
 
-from fairlead import ConfigurationError, FairleadError, Grammar, ModelError, UnsupportedSchemaError, VLLMModel
+from fairlead import (
+    ConfigurationError,
+    FairleadError,
+    Grammar,
+    LimitExceeded,
+    ModelError,
+    UnsupportedSchemaError,
+    VLLMModel,
+)
 from fairlead.testing import tiny_model_dir
 
 pytestmark = pytest.mark.vllm
@@ -223,6 +231,30 @@ def test_a_required_call(model):
 def test_a_constraint_behind_reasoning(model):
     reply = model.generate(USER, grammar="yes|no", reasoning=("<|", "e"), max_tokens=1000)
     assert reply.content in ("yes", "no") and reply.reasoning
+
+
+@pytest.mark.parametrize("reasoning", [None, ("<|", "e")])
+def test_an_answer_ends_within_its_tokens(model, reasoning):
+    wanted = {
+        "response_format": {
+            "type": "object",
+            "properties": {"a": {"type": "string"}, "b": {"type": "array", "items": {"type": "number"}}},
+            "required": ["a", "b"],
+            "additionalProperties": False,
+        },
+        "reasoning": reasoning,
+    }
+    with pytest.raises(LimitExceeded, match="a budget of 3 tokens is too small") as refused:
+        model.generate(USER, max_tokens=3, **wanted)
+    least = int(re.search(r"takes (\d+)", str(refused.value))[1])
+    for limit in (least, least + 1, least + 15):
+        reply = model.generate(USER, max_tokens=limit, temperature=1.0, seed=limit, **wanted)
+        assert reply.finish_reason == "stop" and isinstance(reply.parsed["a"], str)
+        assert reply.token_usage.output_tokens <= limit
+    cut = model.generate(USER, grammar="a{30,}", max_tokens=5, token_budget=None)
+    assert cut.finish_reason == "length" and cut.content == "aaaaa"
+    rows = model.generate_batch([USER] * 3, max_tokens=least + 4, temperature=1.0, **wanted)
+    assert all(row.parsed and row.token_usage.output_tokens <= least + 4 for row in rows)
 
 
 # what goes wrong

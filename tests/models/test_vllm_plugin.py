@@ -85,6 +85,18 @@ def test_what_the_engine_is_asked_for_is_enforced_by_fairlead(llm):
     assert isinstance(manager.backend, FairleadBackend)
 
 
+def test_budgets(llm, caplog):
+    bounded = grammar_text(Grammar.regex("x[a-z0-9]*y"), token_budget=6)
+    assert re.fullmatch("x[a-z0-9]*y", ask(llm, grammar=bounded, max_tokens=6))
+    params = SamplingParams(temperature=0.0, max_tokens=6, extra_args={"fairlead": bounded})
+    assert re.fullmatch("x[a-z0-9]*y", llm.generate("x", params, use_tqdm=False)[0].outputs[0].text)
+    narrow = grammar_text(Grammar.regex("[0-9]{20}"), token_budget=2)
+    params = SamplingParams(temperature=0.0, max_tokens=30, extra_args={"fairlead": narrow})
+    with caplog.at_level("WARNING", "fairlead.vllm"):
+        assert re.fullmatch("[0-9]{20}", llm.generate("x", params, use_tqdm=False)[0].outputs[0].text)
+    assert "a budget of 2 tokens is too small" in caplog.text
+
+
 def test_several_requests_and_several_answers(llm):
     params = [
         SamplingParams(

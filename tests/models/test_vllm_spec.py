@@ -32,9 +32,13 @@ GRAMMARS = [
 def test_a_grammar_survives_the_journey(grammar):
     data = json.loads(json.dumps(grammar.to_dict()))
     assert Grammar.from_dict(data) == grammar == pickle.loads(pickle.dumps(grammar))
-    spec = ConstraintSpec(grammar, {5: "<tool>"}, "</think>", {7: "</think>"}, (1, 2))
+    spec = ConstraintSpec(grammar, {5: "<tool>"}, "</think>", {7: "</think>"}, (1, 2), 30)
     assert ConstraintSpec.from_text(spec.to_text()) == spec
     assert read_constraint("grammar", grammar_text(grammar)) == ConstraintSpec(grammar)
+    bounded = read_constraint("grammar", grammar_text(grammar, token_budget=9))
+    assert bounded == ConstraintSpec(grammar, token_budget=9)
+    with pytest.raises(ConfigurationError):
+        grammar_text(grammar, token_budget=0)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import fairlead
 import pytest
-from fairlead import ConfigurationError, GrammarCompiler, GrammarError, TokenizerInfo
+from fairlead import ConfigurationError, GrammarCompiler, GrammarError, LimitExceeded, TokenizerInfo
 from fairlead.adapters import MLXLogitsProcessor, constrain_continuous_batching
 
 SCHEMA = {
@@ -38,6 +38,17 @@ def test_mlx_generation(mlx_model):
     compiled = compiler.compile_json_schema(SCHEMA, whitespace="compact")
     text = mlx_lm.generate(model, tokenizer, "Hello", max_tokens=200, logits_processors=[MLXLogitsProcessor(compiled)])
     assert json.loads(text)["a"] in ("x", "yy")
+
+
+def test_mlx_within_a_budget(mlx_model):
+    import mlx_lm
+
+    model, tokenizer, compiler = mlx_model
+    compiled = compiler.compile_json_schema({"type": "array", "items": {"type": "string"}, "minItems": 1})
+    bounded = [MLXLogitsProcessor(compiled, token_budget=8)]
+    assert json.loads(mlx_lm.generate(model, tokenizer, "Hello", max_tokens=8, logits_processors=bounded))
+    with pytest.raises(LimitExceeded):
+        MLXLogitsProcessor(compiled, token_budget=2)
 
 
 def test_mlx_with_a_draft_model(mlx_model):
@@ -114,7 +125,7 @@ def manager() -> Any:
         made.stop(block=True, timeout=10)
 
 
-def test_continuous_batching(manager):
+def test_continuous_batching(manager, caplog):
     import transformers
     from fairlead.testing import tiny_model_dir
 
@@ -122,11 +133,13 @@ def test_continuous_batching(manager):
     compiler = GrammarCompiler(TokenizerInfo.from_huggingface(tokenizer, model=manager.model))
     constrain_continuous_batching(manager)
     manager.start()
-    wanted = {"[ab]{3}": None, "[0-9]{5}": None, "(yes|no)": None, "": None}
+    wanted = {"[ab]{3}": None, "[0-9]{5}": None, "(yes|no)": None, "": None, "a[0-9]{2,}b": 8, "[0-9]{6}": 2}
     ids = tokenizer("Hello").input_ids
-    for pattern in wanted:
+    for pattern, budget in wanted.items():
         more = {"grammar": compiler.compile_regex(pattern)} if pattern else {}
-        wanted[pattern] = manager.add_request(ids, max_new_tokens=12, **more)
+        if budget is not None:
+            more["token_budget"] = budget
+        wanted[pattern] = manager.add_request(ids, max_new_tokens=budget if budget == 8 else 12, **more)
     found: dict[str, Any] = {}
     while len(found) < len(wanted):
         result = manager.get_result(timeout=30)
@@ -134,6 +147,7 @@ def test_continuous_batching(manager):
             found[result.request_id] = tokenizer.decode(result.generated_tokens, skip_special_tokens=True)
     for pattern, request in wanted.items():
         assert not pattern or re.fullmatch(pattern, found[request])
+    assert "a budget of 2 tokens is too small" in caplog.text
     with pytest.raises(ConfigurationError, match="runs already"):
         constrain_continuous_batching(manager)
 

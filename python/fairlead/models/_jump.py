@@ -2,7 +2,8 @@
 
 A forced text has many spellings in tokens. Inside it only one is allowed, the canonical one: the tokenizer's own for
 the text, but for its last token, which might be longer if it knew what follows. So masks say what comes next, whether
-the tokens are then appended in one go or one at a time, and both write the same.
+the tokens are then appended in one go or one at a time, and both write the same. Only where the canonical spelling
+would take more tokens than a budget has left, others are allowed too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fairlead.models._kv_cache import cache_argument
 
 if TYPE_CHECKING:
     from fairlead._core import GrammarMatcher
-    from fairlead.models._reasoning import GatedMatcher
+    from fairlead.models._gated_grammar import GatedMatcher
 
 __all__ = ["CanonicalSpans", "JumpProcessor", "jump_forward_loop"]
 
@@ -63,14 +64,22 @@ class JumpProcessor:
         matcher: At the beginning of the output.
         spans: The tokenizer's canonical tokens.
         prompt_length: Tokens of the prompt.
+        token_budget: How many tokens the output may have; the matcher's own.
     """
 
-    def __init__(self, matcher: GrammarMatcher | GatedMatcher, spans: CanonicalSpans, prompt_length: int) -> None:
+    def __init__(
+        self,
+        matcher: GrammarMatcher | GatedMatcher,
+        spans: CanonicalSpans,
+        prompt_length: int,
+        token_budget: int | None = None,
+    ) -> None:
         from fairlead._core import allocate_token_bitmask
 
         self._matcher = matcher
         self._spans = spans
         self._read = prompt_length
+        self._left = token_budget
         self._stop = frozenset(matcher.stop_token_ids)
         self._bitmask = allocate_token_bitmask(1, matcher.vocab_size)
         self._span: list[int] = []
@@ -96,6 +105,8 @@ class JumpProcessor:
                 return
             if not self._matcher.accept_token(token):
                 raise GrammarError(f"token {token} was sampled against the mask")
+            if self._left is not None:
+                self._left -= 1
             if self._span:
                 # A span is followed to its end: what would be planned from its middle could be spelled otherwise.
                 assert self._span[0] == token
@@ -113,7 +124,15 @@ class JumpProcessor:
             accepted = 0
             while accepted < len(planned) and ahead.accept_token(planned[accepted]):
                 accepted += 1
-            self._span = planned[:accepted]
+            if self._fits(ahead, accepted):
+                self._span = planned[:accepted]
+
+    def _fits(self, ahead: GrammarMatcher | GatedMatcher, written: int) -> bool:
+        """Whether the output can still be completed in time; where the canonical spelling is too long, any will do."""
+        if self._left is None:
+            return True
+        rest = ahead.completion_tokens()
+        return rest is None or written + len(rest) + 1 <= self._left
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """Mask the scores of the next token, in place; ``(1, prompt + generated)`` and ``(1, vocabulary)``."""

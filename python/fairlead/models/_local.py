@@ -24,8 +24,9 @@ from fairlead.errors import (
 from fairlead.messages import ChatMessage, MessageRole, attach_info
 from fairlead.models._base import REMOVE_PARAMETER, Model
 from fairlead.models._constraint import Constraint, resolve_constraint
+from fairlead.models._gated_grammar import GatedGrammar
 from fairlead.models._output import ByteDecoder, Output, StopFilter, TextDecoder
-from fairlead.models._reasoning import GatedGrammar, ReasoningFilter, check_reasoning, reasoning_state
+from fairlead.models._reasoning import ReasoningFilter, check_reasoning, reasoning_state
 from fairlead.models._request import LocalRequest, Prompt
 from fairlead.models._stream import StreamRun
 from fairlead.models._tool_choice import chosen_tool, compiler_with, tool_syntax_of
@@ -74,8 +75,6 @@ class LocalModel(Model):
     _threads: Executor | None = None
     # Whether the backend can append what a constraint forces.
     _jumps: ClassVar[bool] = False
-    # Whether masks are fairlead's own in this process, so that they can be narrowed before the tokens run out.
-    _has_budgets: ClassVar[bool] = True
 
     tokenizer: Any
 
@@ -290,8 +289,7 @@ class LocalModel(Model):
             request.grammar = self.grammar_compiler.compile_grammar(constraint.make_grammar())
             request.compiled = self._gated(request, self.grammar_compiler, request.grammar)
             request.compile_seconds = time.perf_counter() - rendered
-        # A canonical spelling may take more tokens than the fewest.
-        if request.compiled is not None and self._has_budgets and jump is None:
+        if request.compiled is not None:
             request.token_budget = max_new_tokens if budget == "auto" else budget
             # An answer that can't be completed is refused before it is begun.
             request.new_matcher()
@@ -446,7 +444,7 @@ class LocalModel(Model):
                 ``tool_choice`` ("auto", the default; "none"; "required" or one tool in OpenAI's form, which hold the
                 output to calls with valid arguments), ``parallel_tool_calls`` (default True), ``token_budget`` (tokens
                 within which a constrained answer is complete: masks are narrowed in time; default "auto",
-                ``max_new_tokens``; None lets it be cut; not behind reasoning), and the framework's own options.
+                ``max_new_tokens``; None lets it be cut; reasoning counts), and the framework's own options.
 
         Returns:
             A message with ``finish_reason``, ``timings`` and ``parsed``, the caller's to change.

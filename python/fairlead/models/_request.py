@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fairlead.models._constraint import Constraint
-from fairlead.models._reasoning import GatedGrammar
+from fairlead.models._gated_grammar import GatedGrammar
 
 if TYPE_CHECKING:
     from fairlead._core import CompiledGrammar, GrammarMatcher
-    from fairlead.models._reasoning import GatedMatcher, State
+    from fairlead.models._gated_grammar import GatedMatcher
+    from fairlead.models._reasoning import State
     from fairlead.tools import ToolSyntax
 
 __all__ = ["LocalRequest", "Prompt"]
@@ -41,7 +42,7 @@ class LocalRequest:
         stop_sequences: Matched by ``Output``; a backend may also hand them to its framework.
         constraint: What was asked for, or None.
         grammar: The compiled constraint of the answer, or None. Not made when the backend enforces constraints itself.
-        token_budget: Tokens within which a constrained output that isn't preceded by reasoning is complete.
+        token_budget: Tokens within which a constrained output is complete, reasoning included.
         compiled: What masks follow: ``grammar``, or that behind a gate which opens when the reasoning ends.
         tags: The tags of the reasoning, or None.
         reasoning: Where the output begins with respect to them.
@@ -81,11 +82,15 @@ class LocalRequest:
         return len(self.prompt.token_ids)
 
     def new_matcher(self) -> GrammarMatcher | GatedMatcher:
-        """A matcher at the beginning of the output; only with a constraint."""
+        """A matcher at the beginning of the output; only with a constraint.
+
+        Raises:
+            LimitExceeded: The shortest answer takes more than the token budget.
+        """
         from fairlead._core import GrammarMatcher
 
         if isinstance(self.compiled, GatedGrammar):
-            return self.compiled.new_matcher()
+            return self.compiled.new_matcher(self.token_budget)
         assert self.compiled is not None
         return GrammarMatcher(self.compiled, token_budget=self.token_budget)
 

@@ -17,7 +17,7 @@ from fairlead.models._prefix import PrefixCache
 
 if TYPE_CHECKING:
     from fairlead._core import GrammarMatcher
-    from fairlead.models._reasoning import GatedMatcher
+    from fairlead.models._gated_grammar import GatedMatcher
     from fairlead.tokenizer import TokenizerInfo
 
 __all__ = ["MLXModel"]

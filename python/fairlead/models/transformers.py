@@ -298,7 +298,7 @@ class TransformersModel(LocalModel):
                 info = self.tokenizer_info
                 assert info is not None
                 self._spans = CanonicalSpans(self._encode, info.decoded_vocab)
-        return JumpProcessor(request.new_matcher(), self._spans, request.prompt_tokens)
+        return JumpProcessor(request.new_matcher(), self._spans, request.prompt_tokens, request.token_budget)
 
     def _encode(self, text: str) -> list[int]:
         with self._tokenizer_lock:

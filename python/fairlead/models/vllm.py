@@ -11,9 +11,9 @@ from fairlead._optional import require
 from fairlead.errors import ConfigurationError, FairleadError, MessageError, ModelError
 from fairlead.images import load_image
 from fairlead.models._constraint import Constraint
+from fairlead.models._gated_grammar import GatedGrammar
 from fairlead.models._local import LocalModel, LocalRequest, Prompt
 from fairlead.models._output import Output
-from fairlead.models._reasoning import GatedGrammar
 from fairlead.models._vllm_engine import EngineRequest, EngineThread, Step, Steps, new_engine
 from fairlead.models._vllm_native import native_constraint
 from fairlead.vllm import ConstraintSpec, ensure_registered
@@ -79,7 +79,6 @@ class VLLMModel(LocalModel):
     """
 
     _batch_size: ClassVar[int | None] = None
-    _has_budgets: ClassVar[bool] = False
     _saved: ClassVar[dict[str, Any]] = {
         "model_kwargs": {},
         "constraint_engine": "fairlead",
@@ -229,7 +228,8 @@ class VLLMModel(LocalModel):
         special: Mapping[int, str] = {}
         if request.must_call and request.tool_syntax is not None:
             special = self._special_ids(request.tool_syntax.special)
-        return ConstraintSpec(compiled.grammar, special, close, close_special, tuple(compiled.stop_token_ids))
+        stops = tuple(compiled.stop_token_ids)
+        return ConstraintSpec(compiled.grammar, special, close, close_special, stops, request.token_budget)
 
     def _enforces(self, constraint: Constraint, options: dict[str, Any]) -> bool:
         if self.constraint_engine == "fairlead":

@@ -15,7 +15,7 @@ from fairlead.vllm._compile import MatcherFactory, read_constraint
 
 if TYPE_CHECKING:
     from fairlead._core import GrammarMatcher
-    from fairlead.models._reasoning import GatedMatcher
+    from fairlead.models._gated_grammar import GatedMatcher
 
 __all__ = ["FairleadBackend", "FairleadGrammar"]
 

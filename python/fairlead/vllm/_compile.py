@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fairlead.errors import ConfigurationError
-from fairlead.models._reasoning import GatedGrammar
+from fairlead.models._gated_grammar import GatedGrammar
 from fairlead.models._tool_choice import compiler_with
 from fairlead.vllm._spec import ConstraintSpec
 
 if TYPE_CHECKING:
     from fairlead._core import GrammarMatcher
     from fairlead.grammar import CompiledGrammar, GrammarCompiler
-    from fairlead.models._reasoning import GatedMatcher
+    from fairlead.models._gated_grammar import GatedMatcher
     from fairlead.tokenizer import TokenizerInfo
 
 __all__ = ["MatcherFactory", "check_constraint", "read_constraint"]
@@ -86,6 +86,7 @@ class MatcherFactory:
 
         Raises:
             GrammarError, SchemaError: The constraint is malformed or unsupported.
+            LimitExceeded: The shortest text takes more than its budget of tokens.
             TokenizerError: The tokens have no exact bytes.
         """
         from fairlead._core import GrammarMatcher
@@ -94,8 +95,8 @@ class MatcherFactory:
         info, compiler = self._compiler(stops, spec.special)
         compiled: CompiledGrammar = compiler.compile_grammar(spec.grammar)
         if spec.close is not None:
-            return GatedGrammar(compiled, info, spec.close, spec.close_special).new_matcher()
-        return GrammarMatcher(compiled, max_rollback_tokens=max_rollback_tokens)
+            return GatedGrammar(compiled, info, spec.close, spec.close_special).new_matcher(spec.token_budget)
+        return GrammarMatcher(compiled, max_rollback_tokens=max_rollback_tokens, token_budget=spec.token_budget)
 
     def _compiler(self, stops: frozenset[int], special: Mapping[int, str]) -> tuple[TokenizerInfo, GrammarCompiler]:
         key = (stops, tuple(sorted(special.items())))

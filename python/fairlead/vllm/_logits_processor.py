@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import Any, cast
 
 from vllm.tokenizers import cached_tokenizer_from_config
@@ -10,7 +12,7 @@ from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from fairlead._core import allocate_token_bitmask
 from fairlead.bitmask.torch import apply_token_bitmask_inplace
-from fairlead.errors import FairleadError
+from fairlead.errors import FairleadError, LimitExceeded
 from fairlead.logits_processor import _Row
 from fairlead.vllm._compile import MatcherFactory, check_constraint
 from fairlead.vllm._spec import ConstraintSpec
@@ -18,6 +20,7 @@ from fairlead.vllm._spec import ConstraintSpec
 __all__ = ["LogitsProcessor"]
 
 _NAME = "fairlead"
+_log = logging.getLogger("fairlead.vllm")
 
 
 class LogitsProcessor(VLLMLogitsProcessor):
@@ -26,7 +29,8 @@ class LogitsProcessor(VLLMLogitsProcessor):
     Requests without one are free. An engine takes it by ``logits_processors=["fairlead.vllm:LogitsProcessor"]`` or
     ``--logits-processors fairlead.vllm:LogitsProcessor``. It is of the kind that the V1 model runner takes: on a CPU,
     and on a GPU with ``VLLM_USE_V2_MODEL_RUNNER=0``. The state of a row follows from its tokens, so that a preempted
-    request goes on where it was.
+    request goes on where it was. A token budget within which no text can be complete is left out of account, with a
+    warning in the log.
 
     Args:
         vllm_config: The engine's configuration.
@@ -70,7 +74,13 @@ class LogitsProcessor(VLLMLogitsProcessor):
         if spec is None:
             return None
         stops = frozenset(params.all_stop_token_ids) | frozenset(spec.stop_token_ids)
-        return _Request(_Row(cast(Any, self._factory.new_matcher(spec, stops))), output_ids, stops, self._vocab_size)
+        try:
+            matcher = self._factory.new_matcher(spec, stops)
+        except LimitExceeded as error:
+            # Here a request can't be refused any more: an error would end the engine.
+            _log.warning("%s; the output isn't kept to it", error)
+            matcher = self._factory.new_matcher(replace(spec, token_budget=None), stops)
+        return _Request(_Row(cast(Any, matcher)), output_ids, stops, self._vocab_size)
 
     def apply(self, logits: Any) -> Any:
         """Mask the logits, shape ``(rows, vocab)``, in place."""

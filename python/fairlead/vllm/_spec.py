@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fairlead.errors import GrammarError
+from fairlead.errors import ConfigurationError, GrammarError
 
 if TYPE_CHECKING:
     from fairlead.grammar import Grammar
@@ -28,6 +28,7 @@ class ConstraintSpec:
         close: The closing tag behind which the grammar begins to count; None: at once.
         close_special: Special tokens that are the tag or parts of it.
         stop_token_ids: Ids that end the output, beside those of the request.
+        token_budget: Tokens within which the output is complete, the stop token among them; None: no bound.
     """
 
     grammar: Grammar
@@ -35,6 +36,7 @@ class ConstraintSpec:
     close: str | None = None
     close_special: Mapping[int, str] = field(default_factory=dict)
     stop_token_ids: tuple[int, ...] = ()
+    token_budget: int | None = None
 
     def to_text(self) -> str:
         """The constraint for ``StructuredOutputsParams(grammar=...)`` of an engine that uses fairlead."""
@@ -44,6 +46,7 @@ class ConstraintSpec:
             "close": self.close,
             "close_special": dict(self.close_special),
             "stop_token_ids": list(self.stop_token_ids),
+            "token_budget": self.token_budget,
         }
         return _PREFIX + json.dumps({name: value for name, value in data.items() if value})
 
@@ -60,24 +63,34 @@ class ConstraintSpec:
 
         try:
             data: dict[str, Any] = json.loads(text[len(_PREFIX) :])
+            budget = data.get("token_budget")
             return cls(
                 Grammar.from_dict(data["grammar"]),
                 _ids(data.get("special", {})),
                 data.get("close"),
                 _ids(data.get("close_special", {})),
                 tuple(int(token) for token in data.get("stop_token_ids", ())),
+                None if budget is None else int(budget),
             )
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise GrammarError(f"a constraint that fairlead didn't write: {error!r}") from error
 
 
-def grammar_text(grammar: Grammar) -> str:
+def grammar_text(grammar: Grammar, *, token_budget: int | None = None) -> str:
     """A grammar for ``StructuredOutputsParams(grammar=...)`` of an engine that uses fairlead, or for LogitsProcessor.
 
     Args:
         grammar: Any grammar, also joined ones and schemas with options.
+        token_budget: How many tokens the output may have, the stop token among them, usually ``max_tokens``: masks are
+            narrowed in time, so that it is complete before they run out. Default None, no bound. Where even the
+            shortest text takes more, a structured output fails; a LogitsProcessor warns.
+
+    Raises:
+        ConfigurationError: The budget is no number of tokens.
     """
-    return ConstraintSpec(grammar).to_text()
+    if token_budget is not None and (isinstance(token_budget, bool) or token_budget < 1):
+        raise ConfigurationError(f"token_budget is a number of tokens, at least 1, not {token_budget!r}")
+    return ConstraintSpec(grammar, token_budget=token_budget).to_text()
 
 
 def _ids(texts: Mapping[str, str]) -> dict[int, str]:

@@ -230,6 +230,15 @@ impl GrammarMatcher {
         Ok(spelling)
     }
 
+    /// Tokens that complete the text so far, the stop token not among them: few, if not the fewest. What budgets are
+    /// kept by.
+    ///
+    /// Returns:
+    ///     Token ids, none for a text that is complete; None where no such text is found.
+    fn completion_tokens(&self, py: Python<'_>) -> Option<Vec<u32>> {
+        self.state(py).completion_tokens()
+    }
+
     /// An independent matcher in the same state.
     fn __copy__(&self, py: Python<'_>) -> Self {
         self.fork(py)

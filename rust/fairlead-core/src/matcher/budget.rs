@@ -363,6 +363,12 @@ impl GrammarMatcher {
         fine.then_some(text)
     }
 
+    /// Tokens that complete the text so far, the stop token not among them: few, if not the fewest. `None` if no such
+    /// text is found.
+    pub fn completion_tokens(&mut self) -> Option<Vec<u32>> {
+        if self.terminated { Some(Vec::new()) } else { self.plan() }
+    }
+
     /// Tokens that complete the text: those of the last plan if it was followed, or of a new one if it is shorter.
     fn plan(&mut self) -> Option<Vec<u32>> {
         let kept = (self.plan.at == self.text.len() && !self.plan.tokens.is_empty()).then(|| self.plan.tokens.clone());

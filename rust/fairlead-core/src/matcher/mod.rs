@@ -308,6 +308,7 @@ impl GrammarMatcher {
 
     /// Accepts a text that need not be a token, as one step of the history.
     pub fn accept_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.plan = Plan::default();
         // Special tokens aren't text: nobody writes one by the bytes that stand for it.
         !bytes.iter().any(|&b| Vocabulary::is_special(&[b])) && self.take(bytes)
     }
@@ -332,6 +333,8 @@ impl GrammarMatcher {
         if n > self.history.len().min(self.max_rollback) {
             return false;
         }
+        // Another text may come to the same length.
+        self.plan = Plan::default();
         let at = self.history.len() - n;
         let to = self.history.drain(at..).next();
         if let Some(to) = to {
