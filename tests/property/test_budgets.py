@@ -10,7 +10,7 @@ import pytest
 from fairlead import allocate_token_bitmask
 from fairlead._core import CompiledGrammar, Grammar, GrammarMatcher
 from fairlead.errors import FairleadError, LimitExceeded
-from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 
 from tests.property import engine_world as world
@@ -86,6 +86,8 @@ def compiled(schema: Any) -> CompiledGrammar:
 # Most schemas that are drawn at random have no value or are out of what is promised.
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(schemas(), st.integers(0, 2**32), st.integers(0, 12))
+# As many bytes as another end, but fewer characters.
+@example({"type": "object", "properties": {"": {}, "é": {}, "a": {"type": "string"}}, "minProperties": 2}, 0, 0)
 def test_texts_are_complete_in_time(schema: Any, seed: int, spare: int) -> None:
     assume(not mentions(schema, UNBOUNDED_BY_A_BUDGET))
     grammar = compiled(schema)
@@ -143,3 +145,32 @@ def test_going_back_gives_tokens_back() -> None:
     matcher.accept_string("1")
     matcher.reset()
     assert allowed(matcher) == seen[0]
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(schemas(), st.integers(0, 2**32), st.booleans())
+def test_completions_complete(schema: Any, seed: int, bounded: bool) -> None:
+    """Wherever a text stands, also after steps back and texts that aren't tokens."""
+    assume(not mentions(schema, UNBOUNDED_BY_A_BUDGET))
+    grammar = compiled(schema)
+    rng = random.Random(seed)
+    matcher = GrammarMatcher(grammar, token_budget=10_000 if bounded else None)
+    accepted: list[int] = []
+    for _ in range(20):
+        tokens = matcher.completion_tokens()
+        if tokens is not None:
+            ahead = matcher.fork()
+            assert all(ahead.accept_token(token) for token in tokens) and ahead.is_completed()
+            event(f"completed by {min(len(tokens), 3)} tokens")
+        back = rng.randrange(3) if len(accepted) > 3 else 0
+        matcher.rollback(back)
+        del accepted[len(accepted) - back :]
+        on = [token for token in allowed(matcher) if token not in world.STOPS]
+        if not on:
+            break
+        token = rng.choice([*on, *(tokens or ())[:1] * 9]) if not back else rng.choice(on)
+        accepted.append(token)
+        if rng.random() < 0.5:
+            assert matcher.accept_token(token)
+        else:
+            assert matcher.accept_string(world.vocabulary().token_bytes(token) or b"")

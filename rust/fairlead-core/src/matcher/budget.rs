@@ -233,11 +233,8 @@ impl GrammarMatcher {
         self.budget = budget;
         for (unit, name) in [(Unit::Tokens, "tokens"), (Unit::Characters, "characters")] {
             let Some(left) = self.left(unit) else { continue };
-            let least = match unit {
-                Unit::Tokens => self.plan().map(|plan| plan.len() as u32),
-                Unit::Characters => self.completion().map(|text| characters(&text)),
-            };
-            if let Some(least) = least.map(|least| least + unit.end()).filter(|&least| least > left) {
+            let least = self.plan(unit).map(|(_, cost)| cost);
+            if let Some(least) = least.filter(|&least| least > left) {
                 self.budget = Budget::default();
                 let end = if unit == Unit::Tokens { ", the stop token among them" } else { "" };
                 return Err(Error::limit(format!(
@@ -312,10 +309,8 @@ impl GrammarMatcher {
                 tokens.iter().copied().filter(|&token| unit.of(vocab, token) <= room).collect();
             set_bits(&mut fine, &short);
         });
-        if unit == Unit::Tokens
-            && let Some(&first) = self.plan().filter(|plan| (plan.len() as u32) < left).as_ref().and_then(|p| p.first())
-        {
-            set_bits(&mut fine, &[first]);
+        if let Some((plan, _)) = self.plan(unit).filter(|&(_, cost)| cost <= left) {
+            set_bits(&mut fine, &plan[..plan.len().min(1)]);
         }
         fine.iter_mut().zip(&*row).for_each(|(word, allowed)| *word &= allowed);
         // What can't be completed in time is better written on than given up.
@@ -366,16 +361,20 @@ impl GrammarMatcher {
     /// Tokens that complete the text so far, the stop token not among them: few, if not the fewest. `None` if no such
     /// text is found.
     pub fn completion_tokens(&mut self) -> Option<Vec<u32>> {
-        if self.terminated { Some(Vec::new()) } else { self.plan() }
+        if self.terminated { Some(Vec::new()) } else { self.plan(Unit::Tokens).map(|(tokens, _)| tokens) }
     }
 
-    /// Tokens that complete the text: those of the last plan if it was followed, or of a new one if it is shorter.
-    fn plan(&mut self) -> Option<Vec<u32>> {
+    /// Tokens that complete the text, with what they and its end take: those of the last plan if it was followed, or of a
+    /// new one if that takes less.
+    fn plan(&mut self, unit: Unit) -> Option<(Vec<u32>, u32)> {
         let kept = (self.plan.at == self.text.len() && !self.plan.tokens.is_empty()).then(|| self.plan.tokens.clone());
         let made = self.completion().and_then(|text| self.space.spell(&text));
-        let best = [kept, made].into_iter().flatten().min_by_key(Vec::len)?;
+        let vocab = &self.space.vocab;
+        let cost = |tokens: &Vec<u32>| tokens.iter().map(|&token| unit.of(vocab, token)).sum::<u32>() + unit.end();
+        let best = [kept, made].into_iter().flatten().min_by_key(cost)?;
+        let least = cost(&best);
         self.plan = Plan { at: self.text.len(), tokens: best.clone() };
-        Some(best)
+        Some((best, least))
     }
 }
 
