@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import threading
@@ -211,6 +212,35 @@ def test_quantized_states(loaded):
     model = made((llama.Model(llama.ModelArgs(**arguments, **size)), loaded[1]), kv_bits=8, kv_group_size=32)
     assert model.generate(USER, grammar="[ab]{20}").finish_reason == "stop"
     assert len(model.generate_batch([USER, USER], grammar="[ab]{9}")) == 2
+
+
+def test_a_quantised_model_and_an_adapter(loaded, tmp_path):
+    from fairlead.testing import tiny_model_dir
+    from mlx.utils import tree_flatten
+    from mlx_lm.convert import convert
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    folder = str(tiny_model_dir())
+    convert(folder, mlx_path=str(tmp_path / "small"), quantize=True, q_group_size=32, q_bits=4)
+    small = MLXModel(str(tmp_path / "small"), max_tokens=12)
+    assert type(small.model.model.layers[0].self_attn.q_proj).__name__ == "QuantizedLinear"
+    layers = {"rank": 4, "scale": 20.0, "dropout": 0.0}
+    model, _ = mlx_lm.load(folder)
+    linear_to_lora_layers(model, 1, layers)
+    mx.random.seed(3)
+    weights = {
+        name: mx.random.normal(value.shape) for name, value in tree_flatten(model.parameters()) if "lora_" in name
+    }
+    mx.save_safetensors(str(tmp_path / "adapters.safetensors"), weights)
+    adapter = {"fine_tune_type": "lora", "num_layers": 1, "lora_parameters": layers}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
+    adapted = MLXModel(folder, max_tokens=12, load_kwargs={"adapter_path": str(tmp_path)})
+    said = [one.generate(USER).content for one in (made(loaded, max_tokens=12), small, adapted)]
+    assert len(set(said)) == 3
+    for one in (small, adapted):
+        assert re.fullmatch("[ab]{4}", one.generate(USER, grammar="[ab]{4}").content)
+        assert one.generate_batch([USER] * 2, grammar="c{3}")[1].content == "ccc"
+        assert one.generate(USER).timings.cached_tokens > 0
 
 
 # Batches

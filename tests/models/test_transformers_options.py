@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from fairlead import ConfigurationError, ModelError  # noqa: E402
+from fairlead import ConfigurationError, MissingDependencyError, ModelError  # noqa: E402
 from fairlead.models import TransformersModel  # noqa: E402
 
 from .conftest import Counting, Script  # noqa: E402
@@ -70,13 +72,55 @@ def test_remote_code_is_refused_unless_allowed(tiny_dir, tmp_path):
         TransformersModel(str(folder), device_map="cpu")
 
 
-def test_an_adapter(tiny_dir, tmp_path):
+def test_an_adapter(tiny, tiny_dir, tmp_path, monkeypatch):
     peft = pytest.importorskip("peft")
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_dir)
+    torch.manual_seed(0)
     adapted = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_dir)
-    model = TransformersModel.from_loaded(adapted, tokenizer, max_new_tokens=9)
-    assert model.generate(USER, grammar="[ab]{4}").content.strip("ab") == ""
+    wrapped = TransformersModel.from_loaded(adapted, tiny.tokenizer, max_new_tokens=12)
+    adapted.save_pretrained(tmp_path)
+    # Its own tokenizer, if there is one, comes before that of its base.
+    model = TransformersModel(str(tmp_path), device_map="cpu", max_new_tokens=12)
+    assert model.tokenizer.eos_token == tiny.tokenizer.eos_token
+    tiny.tokenizer.save_pretrained(tmp_path)
+    own = TransformersModel(str(tmp_path), device_map="cpu", max_new_tokens=12)
+    assert own.tokenizer.name_or_path == str(tmp_path)
+    said = {one.generate(USER).content for one in (model, own, wrapped)}
+    assert len(said) == 1 and said != {tiny.generate(USER, max_new_tokens=12).content}
+    for one in (model, wrapped):
+        assert re.fullmatch("[ab]{4}", one.generate(USER, grammar="[ab]{4}").content)
+        rows = one.generate_batch([USER] * 2, grammar="[ab]{4}")
+        assert all(re.fullmatch("[ab]{4}", row.content) for row in rows)
+        assert one.generate(USER).timings.cached_tokens > 0
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingDependencyError, match=r"fairlead\[adapters\]"):
+        TransformersModel(str(tmp_path), device_map="cpu")
+
+
+def test_an_adapter_without_its_base(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": None}))
+    with pytest.raises(ConfigurationError, match="Failed to load"):
+        TransformersModel(str(tmp_path), device_map="cpu")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "gone")}))
+    with pytest.raises(ConfigurationError, match="Failed to load"):
+        TransformersModel(str(tmp_path), device_map="cpu")
+
+
+def test_a_quantised_model(tiny_dir):
+    pytest.importorskip("optimum.quanto")
+    model = TransformersModel(
+        tiny_dir,
+        device_map="cpu",
+        max_new_tokens=12,
+        model_kwargs={"quantization_config": transformers.QuantoConfig(weights="int8")},
+    )
+    # How it is quantised is saved with it.
+    again = TransformersModel.from_dict(json.loads(json.dumps(model.to_dict())))
+    for one in (model, again):
+        assert type(one.model.model.layers[0].self_attn.q_proj).__name__ == "QLinear"
+        assert re.fullmatch("[ab]{4}", one.generate(USER, grammar="[ab]{4}", jump_forward=True).content)
+        assert one.generate(USER).timings.cached_tokens > 0
+    assert model.generate(USER).content == again.generate(USER).content == model.generate_batch([USER] * 2)[1].content
 
 
 def test_options_of_generate_pass(tiny):

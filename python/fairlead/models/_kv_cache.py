@@ -210,6 +210,8 @@ def snapshot(model: Any, inputs: dict[str, Any], cache: Any) -> Any:
 
 def cache_argument(model: Any) -> str:
     """What a model's forward pass calls its cache: ``cache`` since Transformers 5.24, ``past_key_values`` before."""
+    # What wraps a model for an adapter passes arguments on to it.
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
     return "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
 
 

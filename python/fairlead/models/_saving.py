@@ -29,7 +29,8 @@ def is_secret(name: Any) -> bool:
 
 
 def plain_json(value: Any, left_out: list[str], where: str = "") -> Any:
-    """A copy of a value in JSON's types: enums and paths by their values, types of torch by their names.
+    """A copy of a value in JSON's types: enums and paths by their values, types of torch by their names, and how
+    Transformers quantises a model.
 
     Args:
         value: The value.
@@ -68,4 +69,7 @@ def plain_json(value: Any, left_out: list[str], where: str = "") -> Any:
     # torch.float32 and its kin: their names are accepted wherever they are.
     if type(value).__module__ == "torch" and type(value).__name__ in ("dtype", "device"):
         return str(value).removeprefix("torch.")
+    # Transformers takes such a configuration as a dictionary too.
+    if any(base.__name__ == "QuantizationConfigMixin" for base in type(value).__mro__):
+        return plain_json(value.to_dict(), left_out, where)
     raise TypeError(f"{where} is a {type(value).__name__}")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from fairlead._optional import require
 from fairlead.errors import ConfigurationError, MessageError
 from fairlead.images import load_image
+from fairlead.models._checkpoint import load_checkpoint
 from fairlead.models._jump import CanonicalSpans, JumpProcessor, jump_forward_loop
 from fairlead.models._kv_cache import (
     cache_argument,
@@ -58,7 +56,8 @@ class TransformersModel(LocalModel):
         device_map: Where the weights go: "cpu", "cuda", "auto", ... Default: a GPU if there is one.
         torch_dtype: The weights' type, for example "auto" or "bfloat16". Default: what Transformers chooses.
         trust_remote_code: Run code that comes with the model. Default False.
-        model_kwargs: More arguments for ``from_pretrained``.
+        model_kwargs: More arguments for ``from_pretrained``: ``quantization_config``, ``attn_implementation``,
+            ``revision``, ...
         max_new_tokens: Limit of an answer unless a call sets another. Default 4096.
         max_tokens: The same; wins if both are given.
         apply_chat_template_kwargs: More arguments for the chat template.
@@ -78,7 +77,7 @@ class TransformersModel(LocalModel):
         processor: Its processor; vision-language models only.
 
     Raises:
-        MissingDependencyError: torch or transformers isn't installed.
+        MissingDependencyError: torch or transformers isn't installed; or peft, for an adapter.
         ConfigurationError: The model can't be loaded. It is a ValueError.
     """
 
@@ -116,7 +115,14 @@ class TransformersModel(LocalModel):
         self.torch_dtype = kwargs.pop("dtype", None) if torch_dtype is None else torch_dtype
         self.trust_remote_code = trust_remote_code
         self.model_kwargs = model_kwargs or {}
-        model, processor = self._load(model_id)
+        model, processor = load_checkpoint(
+            model_id,
+            device=self.device_map,
+            dtype=self.torch_dtype,
+            trust_remote_code=trust_remote_code,
+            options=self.model_kwargs,
+            feature=type(self).__name__,
+        )
         self._init(
             model,
             processor,
@@ -170,40 +176,6 @@ class TransformersModel(LocalModel):
         self._forward_names = frozenset(inspect.signature(model.forward).parameters)
         kwargs.setdefault("flatten_messages_as_text", not self._is_vlm)
         super().__init__(**kwargs)
-
-    def _load(self, model_id: str) -> tuple[Any, Any]:
-        feature = type(self).__name__
-        torch = require("torch", extra="transformers", feature=feature)
-        transformers = require("transformers", extra="transformers", feature=feature)
-        trust = {"trust_remote_code": self.trust_remote_code}
-        _need_folder(model_id)
-        device = self.device_map or ("cuda" if torch.cuda.is_available() else "cpu")
-        options: dict[str, Any] = {**trust, **self.model_kwargs}
-        if self.torch_dtype is not None:
-            options[_dtype_argument(transformers)] = self.torch_dtype
-        # Without accelerate a model can still be loaded whole and moved.
-        mapped = not isinstance(device, str) or device == "auto" or find_spec("accelerate") is not None
-        if mapped:
-            options["device_map"] = device
-        try:
-            config = transformers.AutoConfig.from_pretrained(model_id, **trust, **_hub_options(self.model_kwargs))
-            if _takes_images(transformers, config):
-                model = transformers.AutoModelForImageTextToText.from_pretrained(model_id, **options)
-                processor = transformers.AutoProcessor.from_pretrained(
-                    model_id, **trust, **_hub_options(self.model_kwargs)
-                )
-            else:
-                model = transformers.AutoModelForCausalLM.from_pretrained(model_id, **options)
-                processor = transformers.AutoTokenizer.from_pretrained(
-                    model_id, **trust, **_hub_options(self.model_kwargs)
-                )
-        except ImportError:
-            raise
-        except Exception as error:
-            raise ConfigurationError(
-                f"Failed to load tokenizer and model for model_id={model_id!r}: {error}"
-            ) from error
-        return model if mapped else model.to(device), processor
 
     # What LocalModel asks for.
 
@@ -470,33 +442,6 @@ def _pad_left(prompts: Sequence[dict[str, Any]], pad: int | None) -> dict[str, A
     batch = {"input_ids": torch.cat(ids), "attention_mask": torch.cat(masks)}
     pictures = [prompt["pixel_values"] for prompt in prompts if "pixel_values" in prompt]
     return {**batch, "pixel_values": torch.cat(pictures)} if pictures else batch
-
-
-def _dtype_argument(transformers: Any) -> str:
-    # Renamed in 4.56; the old name warns since.
-    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
-    return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
-
-
-def _hub_options(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arguments that say where files come from; tokenizer and config need the same."""
-    names = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
-    return {name: model_kwargs[name] for name in names if name in model_kwargs}
-
-
-def _need_folder(model_id: str) -> None:
-    """Tell a mistyped path from a name on the Hub, which has one slash at most."""
-    looks_like_path = (
-        model_id.startswith((".", "/", "~")) or model_id.count("/") > 1 or (os.sep != "/" and os.sep in model_id)
-    )
-    if looks_like_path and not os.path.isdir(model_id):
-        raise ConfigurationError(f"Failed to load tokenizer and model for model_id={model_id!r}: no such folder")
-
-
-def _takes_images(transformers: Any, config: Any) -> bool:
-    if type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        return True
-    return "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
 
 
 def _to(value: Any, model: Any) -> Any:
