@@ -50,7 +50,7 @@ class Grammar:
         schema: Any,
         *,
         whitespace: Literal["bounded", "compact", "free"] = "bounded",
-        max_whitespace: int = 64,
+        max_whitespace: int | None = None,
         separators: tuple[str, str] | None = None,
         indent: int | str | None = None,
         property_order: Literal["schema", "any"] = "schema",

@@ -147,7 +147,7 @@ def test_tags_that_nothing_completes_are_not_begun() -> None:
         ({"type": "any_text", "max_chars": -3}, "/format/max_chars"),
         ({"type": "any_text", "max_tokens": 3}, "/format/max_tokens"),
         ({"type": "regex", "pattern": "("}, "/format/pattern"),
-        ({"type": "json_schema", "json_schema": {}, "style": "qwen_xml"}, "/format/style"),
+        ({"type": "json_schema", "json_schema": {}, "style": "cohere_xml"}, "/format/style"),
     ],
 )
 def test_mistakes_have_a_pointer(format_: dict[str, Any], pointer: str) -> None:

@@ -76,6 +76,60 @@ def test_separators_are_fixed_without_any_whitespace() -> None:
         assert accepts(xgr.GrammarMatcher(lines), text) == expected
 
 
+def test_whitespace_of_a_greatest_length() -> None:
+    both = [(xgr, info())] + ([] if theirs is None else [(theirs, theirs.TokenizerInfo(VOCAB, stop_token_ids=[STOP]))])
+    for module, known in both:
+        for most in (1, 4):
+            compiled = module.GrammarCompiler(known).compile_json_schema('{"type": "array"}', max_whitespace_cnt=most)
+            for space in ("", " ", "\n", "\n ", "  ", " \t\r\n", "\n    "):
+                found = accepts(module.GrammarMatcher(compiled), f"[{space}1]")
+                assert found == (len(space) <= most), (module, most, space)
+
+
+# What is said of parameters in tags, by both.
+PARAMETERS = {
+    "type": "object",
+    "properties": {
+        "s": {"type": "string"},
+        "n": {"type": "integer"},
+        "e": {"enum": ["a", "b"]},
+        "l": {"type": "array", "items": {"type": "integer"}},
+    },
+    "required": ["s"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("style", "key", "text", "json_", "close"),
+    [
+        ("qwen_xml", "<parameter=", ">", ">", "</parameter>"),
+        ("minimax_xml", '<parameter name="', '">', '">', "</parameter>"),
+        ("glm_xml", "<arg_key>", "</arg_key>\n<arg_value>", "</arg_key><arg_value>", "</arg_value>"),
+        ("deepseek_xml", '<｜DSML｜parameter name="', '" string="true">', '" string="false">', "</｜DSML｜parameter>"),
+    ],
+)
+def test_parameters_in_tags(style: str, key: str, text: str, json_: str, close: str) -> None:
+    s, n = f"{key}s{text}x <b>\ny{close}", f"{key}n{json_}12{close}"
+    texts = {
+        s: True,
+        f"\n{s}\n{n}\n": True,
+        f"{s}{key}e{text}a{close}{key}l{json_}[1, 2]{close}": True,
+        n: False,
+        f"{n}{s}": False,
+        f"{s}{key}n{json_}x{close}": False,
+        f"{s}{key}e{text}c{close}": False,
+        f"{s}{key}q{text}c{close}": False,
+        f"{s}{s}": False,
+    }
+    tag = {"type": "json_schema", "json_schema": PARAMETERS, "style": style}
+    tag = {"type": "structural_tag", "format": tag}
+    both = [(xgr, info())] + ([] if theirs is None else [(theirs, theirs.TokenizerInfo(VOCAB, stop_token_ids=[STOP]))])
+    for module, known in both:
+        compiled = module.GrammarCompiler(known).compile_structural_tag(json.dumps(tag))
+        assert {one: accepts(module.GrammarMatcher(compiled), one) for one in texts} == texts, module
+
+
 def test_the_loop_of_a_server() -> None:
     compiler = xgr.GrammarCompiler(info())
     matcher = xgr.GrammarMatcher(compiler.compile_grammar('root ::= "{" ws "}"\nws ::= " "*'))

@@ -82,7 +82,7 @@ class Grammar:
             if indent is not None:
                 options["indent"] = indent
         elif max_whitespace_cnt is not None:
-            options["max_whitespace"] = max_whitespace_cnt
+            options |= {"whitespace": "free", "max_whitespace": max_whitespace_cnt}
         plain = _schema(schema)
         return _from_schema(strict(plain) if strict_mode else plain, options)
 

@@ -42,7 +42,7 @@ impl Indent {
 
 fn whitespace(
     kind: &str,
-    most: u32,
+    most: Option<u32>,
     separators: Option<(String, String)>,
     indent: Option<Indent>,
 ) -> PyResult<Whitespace> {
@@ -61,9 +61,9 @@ fn whitespace(
             Ok(Whitespace::Indented { indent: indent.text()?, item, key })
         }
         ("bounded" | "compact" | "free", Some((item, key)), None) => Ok(Whitespace::Separators { item, key }),
-        ("bounded", None, None) => Ok(Whitespace::Bounded(most)),
+        ("bounded", None, None) => Ok(Whitespace::Bounded(most.unwrap_or(64))),
         ("compact", None, None) => Ok(Whitespace::Compact),
-        ("free", None, None) => Ok(Whitespace::Free),
+        ("free", None, None) => Ok(most.map_or(Whitespace::Free, Whitespace::AtMost)),
         _ => Err(PyValueError::new_err(format!("whitespace is 'bounded', 'compact' or 'free', not {kind:?}"))),
     }
 }
@@ -75,8 +75,9 @@ impl Grammar {
     /// Args:
     ///     schema: A mapping, a text, a boolean, a pydantic model class or a type that pydantic knows.
     ///     whitespace: ``"bounded"`` (default): at each place where JSON allows it up to two spaces, or one line feed
-    ///         and up to ``max_whitespace`` spaces or tabs. ``"compact"``: none. ``"free"``: any amount.
-    ///     max_whitespace: See ``whitespace``; default 64.
+    ///         and up to ``max_whitespace`` spaces or tabs. ``"compact"``: none. ``"free"``: any amount, or up to
+    ///         ``max_whitespace`` characters.
+    ///     max_whitespace: See ``whitespace``; by default 64, and no bound for ``"free"``.
     ///     separators: Fixed separators such as ``(", ", ": ")`` instead of ``whitespace``.
     ///     indent: Instead of ``whitespace``, each item and member on a line of its own, as ``json.dumps`` writes it: so
     ///         many spaces (up to 64) further in for each array and object around it, or a text of spaces and tabs.
@@ -93,14 +94,14 @@ impl Grammar {
     ///     ValueError: An option has another value. Mistakes in the schema are raised when it is compiled.
     #[staticmethod]
     #[pyo3(signature = (
-        schema, *, whitespace="bounded", max_whitespace=64, separators=None, indent=None, property_order="schema",
+        schema, *, whitespace="bounded", max_whitespace=None, separators=None, indent=None, property_order="schema",
         integer_fraction=false, format_assertion=true, draft=None, resources=None
     ))]
     #[allow(clippy::too_many_arguments)] // one for each option
     fn json_schema(
         schema: &Bound<'_, PyAny>,
         whitespace: &str,
-        max_whitespace: u32,
+        max_whitespace: Option<u32>,
         separators: Option<(String, String)>,
         indent: Option<Indent>,
         property_order: &str,
@@ -289,6 +290,10 @@ fn as_dict<'py>(grammar: &CoreGrammar, py: Python<'py>) -> PyResult<Bound<'py, P
                 Whitespace::Bounded(most) => data.set_item("max_whitespace", most)?,
                 Whitespace::Compact => data.set_item("whitespace", "compact")?,
                 Whitespace::Free => data.set_item("whitespace", "free")?,
+                Whitespace::AtMost(most) => {
+                    data.set_item("whitespace", "free")?;
+                    data.set_item("max_whitespace", most)?;
+                }
                 Whitespace::Separators { item, key } => data.set_item("separators", (item, key))?,
                 Whitespace::Indented { indent, item, key } => {
                     data.set_item("indent", indent)?;

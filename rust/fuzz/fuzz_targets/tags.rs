@@ -18,13 +18,15 @@ const GRAMMARS: [&str; 3] = [
     "root ::= x | x \\\"<\\\" root\\nx ::= [a-c]",
     "root ::= \\\"<b>\\\"",
 ];
-const SCHEMAS: [&str; 5] = [
+const SCHEMAS: [&str; 6] = [
     "{\"type\":\"integer\"}",
     "{\"enum\":[1,12,\"a\"]}",
     "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}},\"required\":[\"a\"],\"additionalProperties\":false}",
     "{\"type\":\"array\",\"items\":{\"type\":\"boolean\"},\"maxItems\":2}",
     "{\"type\":\"string\",\"not\":{\"pattern\":\"<\"}}",
+    "{\"properties\":{\"a\":{\"type\":[\"string\",\"array\"],\"maxLength\":2},\"b\":{\"enum\":[1,\"<b>\"]}},\"required\":[\"b\"]}",
 ];
+const STYLES: [&str; 4] = ["json", "qwen_xml", "glm_xml", "deepseek_xml"];
 const TOKENS: [&str; 2] = ["\"<|x|>\"", "\"<|y|>\""];
 
 fn text(u: &mut Unstructured<'_>) -> Result<String> {
@@ -51,7 +53,11 @@ fn format(u: &mut Unstructured<'_>, depth: usize) -> Result<String> {
     let kind = u.int_in_range(0..=if depth < 3 { 15 } else { 6u8 })?;
     Ok(match kind {
         0 => format!("{{\"type\":\"const_string\",\"value\":{}}}", text(u)?),
-        1 | 2 => format!("{{\"type\":\"json_schema\",\"json_schema\":{}}}", pick(u, &SCHEMAS)?),
+        1 => format!("{{\"type\":\"json_schema\",\"json_schema\":{}}}", pick(u, &SCHEMAS)?),
+        2 => {
+            let (schema, style) = (pick(u, &SCHEMAS)?, pick(u, &STYLES)?);
+            format!("{{\"type\":\"json_schema\",\"style\":\"{style}\",\"json_schema\":{schema}}}")
+        }
         3 => format!("{{\"type\":\"regex\",\"pattern\":\"{}\"}}", pick(u, &PATTERNS)?),
         4 => format!("{{\"type\":\"grammar\",\"grammar\":\"{}\"}}", pick(u, &GRAMMARS)?),
         5 => any_text(u)?,

@@ -84,7 +84,7 @@ impl Store {
     }
 
     /// Texts of so many characters, behind what is left of one that has begun.
-    fn characters(&self, lo: u32, hi: u32) -> ExprId {
+    pub(crate) fn characters(&self, lo: u32, hi: u32) -> ExprId {
         let rest = self.byte_set(ByteSet::range(0x80, 0xBF));
         self.concat(self.repeat(rest, 0, 3), self.repeat(self.scalar, lo, hi))
     }

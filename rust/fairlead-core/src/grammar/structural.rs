@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::tokens::{self, Token};
 use crate::automata::{EMPTY, EPS, ExprId, Store, UNBOUNDED};
 use crate::error::Error;
-use crate::json_schema::{self, JsonOptions};
+use crate::json_schema::{self, JsonOptions, ParameterStyle, Whitespace};
 use crate::limits::Limits;
 use crate::regex::{self, Dialect};
 
@@ -57,7 +57,6 @@ impl<'a> Object<'a> {
             let harmless = match self.map.get(*name) {
                 None | Some(Value::Null | Value::Bool(false)) => true,
                 Some(Value::Array(items)) => items.is_empty(),
-                Some(Value::String(text)) => *name == "style" && text == "json",
                 Some(_) => false,
             };
             if !harmless {
@@ -159,7 +158,7 @@ pub(super) fn lower(store: &Store, text: &str, limits: &Limits) -> Result<ExprId
             let tag = Object::of(value, &pointer)?;
             tag.only(&["begin", "schema", "end"])?;
             let (schema, at) = tag.get("schema")?;
-            let content = reader.schema(schema, &at, false)?;
+            let content = reader.schema(schema, &at, &JsonOptions::default(), None)?;
             let rest = store.concat(content, store.literal(tag.text("end")?.as_bytes()));
             let begin = tag.text("begin")?.as_bytes().into();
             tags.push(Tag { begin, rest, pointer: format!("{pointer}/begin") });
@@ -173,16 +172,22 @@ pub(super) fn lower(store: &Store, text: &str, limits: &Limits) -> Result<ExprId
 }
 
 impl<'a> Reader<'a> {
-    fn schema(&self, schema: &Value, pointer: &str, any_order: bool) -> Result<ExprId, Error> {
+    fn schema(
+        &self,
+        schema: &Value,
+        pointer: &str,
+        options: &JsonOptions,
+        style: Option<ParameterStyle>,
+    ) -> Result<ExprId, Error> {
         let text = match schema {
             Value::String(text) => text.clone(),
             Value::Object(_) | Value::Bool(_) => schema.to_string(),
             _ => return fail(pointer, "a JSON Schema is expected here"),
         };
-        let options = JsonOptions { any_order, ..JsonOptions::default() };
-        let e = json_schema::lower(self.store, &text, &options, self.limits)?;
+        let e = json_schema::lower_as(self.store, &text, options, self.limits, style)?;
         if e == EMPTY {
-            return fail(pointer, "no JSON value satisfies this schema");
+            let what = if style.is_some() { "no object" } else { "no JSON value" };
+            return fail(pointer, format!("{what} satisfies this schema"));
         }
         Ok(self.store.call_of(e))
     }
@@ -206,9 +211,29 @@ impl<'a> Reader<'a> {
             }
             "json_schema" => {
                 format.only(&["json_schema", "style", "any_order", "max_whitespace_cnt", "excludes"])?;
-                format.unsupported(&["style", "max_whitespace_cnt", "excludes"])?;
+                format.unsupported(&["excludes"])?;
                 let (schema, at) = format.get("json_schema")?;
-                self.schema(schema, &at, format.flag("any_order", false)?)
+                let style = match format.map.get("style") {
+                    None | Some(Value::Null) => None,
+                    Some(style) if style == "json" => None,
+                    Some(style) => match style.as_str().and_then(ParameterStyle::named) {
+                        None => return fail(&format.at("style"), format!("the style {style} is not supported")),
+                        style => style,
+                    },
+                };
+                let mut options = JsonOptions { any_order: format.flag("any_order", false)?, ..JsonOptions::default() };
+                if style.is_some() && options.any_order {
+                    return fail(&format.at("any_order"), "parameters in any order are not supported");
+                }
+                if !matches!(format.map.get("max_whitespace_cnt"), None | Some(Value::Null)) {
+                    options.whitespace = Whitespace::AtMost(self.bounded(&format, "max_whitespace_cnt")?);
+                }
+                self.schema(schema, &at, &options, style)
+            }
+            "qwen_xml_parameter" => {
+                format.only(&["json_schema"])?;
+                let (schema, at) = format.get("json_schema")?;
+                self.schema(schema, &at, &JsonOptions::default(), ParameterStyle::named("qwen_xml"))
             }
             "grammar" => {
                 format.only(&["grammar"])?;
@@ -319,6 +344,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A number of characters.
+    fn bounded(&self, format: &Object<'a>, name: &str) -> Result<u32, Error> {
+        let (most, at) = (format.count(name)?, format.at(name));
+        let Ok(most) = u32::try_from(most) else { return fail(&at, "a number of characters is expected here") };
+        if most > self.limits.max_repetition {
+            let message = format!("a count is larger than {}", self.limits.max_repetition);
+            return Err(Error::limit(message).at_pointer(&at));
+        }
+        Ok(most)
+    }
+
     /// The text that a format of any text may have, and what may not be in it.
     fn free_text(&self, format: &Object<'a>) -> Result<(ExprId, Texts), Error> {
         format.only(&["excludes", "max_tokens", "max_chars"])?;
@@ -326,12 +362,7 @@ impl<'a> Reader<'a> {
         let text = match format.map.get("max_chars") {
             None | Some(Value::Null) => self.store.any_text(),
             Some(_) => {
-                let (most, at) = (format.count("max_chars")?, format.at("max_chars"));
-                let Ok(most) = u32::try_from(most) else { return fail(&at, "a number of characters is expected here") };
-                if most > self.limits.max_repetition {
-                    let message = format!("a count is larger than {}", self.limits.max_repetition);
-                    return Err(Error::limit(message).at_pointer(&at));
-                }
+                let most = self.bounded(format, "max_chars")?;
                 self.store.repeat(self.store.char_class(&[('\0', char::MAX)]), 0, most)
             }
         };

@@ -41,6 +41,14 @@ struct Slot {
     alive: bool,
 }
 
+/// Whether all slots are as they were planned.
+pub(super) enum Slots {
+    /// It is known which of them have values.
+    Alive,
+    /// These branches of `oneOf` have been taken for exclusive and are not.
+    Overlapping(HashSet<Branches>),
+}
+
 pub(super) struct Emitter<'r, 'a> {
     pub(super) reader: &'r mut Reader<'a>,
     pub(super) store: &'a Store,
@@ -94,6 +102,7 @@ fn layout(store: &Store, whitespace: &Whitespace, depth: u32) -> Layout {
     match whitespace {
         Whitespace::Compact => everywhere(EPS),
         Whitespace::Free => everywhere(store.call_of(store.repeat(bytes(b" \t\r\n"), 0, UNBOUNDED))),
+        Whitespace::AtMost(most) => everywhere(store.call_of(store.repeat(bytes(b" \t\r\n"), 0, *most))),
         Whitespace::Bounded(most) => {
             let indent = store.concat(store.byte(b'\n'), store.repeat(bytes(b" \t"), 0, *most));
             everywhere(store.call_of(store.union([store.repeat(store.byte(b' '), 0, 2), indent])))
@@ -151,6 +160,14 @@ impl<'r, 'a> Emitter<'r, 'a> {
     /// that have been taken for exclusive and are not.
     pub(super) fn lower(&mut self, root: &Demands) -> Result<Result<ExprId, HashSet<Branches>>, Error> {
         self.plan_all(root)?;
+        match self.settle()? {
+            Slots::Alive => Ok(Ok(self.value_outermost(root).unwrap_or(EMPTY))),
+            Slots::Overlapping(branches) => Ok(Err(branches)),
+        }
+    }
+
+    /// Finds out which of the slots that are planned have values.
+    pub(super) fn settle(&mut self) -> Result<Slots, Error> {
         let exclusive = std::mem::take(&mut self.reader.exclusive);
         for (pair, _) in &exclusive {
             self.plan_all(pair)?;
@@ -161,20 +178,22 @@ impl<'r, 'a> Emitter<'r, 'a> {
             .filter(|(pair, _)| self.slots[&Place::outermost(pair)].alive)
             .map(|(_, branches)| branches);
         let overlapping: HashSet<Branches> = overlapping.collect();
-        if !overlapping.is_empty() {
-            return Ok(Err(overlapping));
+        Ok(if overlapping.is_empty() { Slots::Alive } else { Slots::Overlapping(overlapping) })
+    }
+
+    /// The expression of the values that satisfy demands that are planned, with no array or object around them.
+    pub(super) fn value_outermost(&mut self, demands: &Demands) -> Option<ExprId> {
+        let place = Place::outermost(demands);
+        if !self.is_alive_at(&place) {
+            return None;
         }
-        let root = Place::outermost(root);
-        if !self.slots[&root].alive {
-            return Ok(Ok(EMPTY));
-        }
-        let rule = self.rule_at(root);
-        Ok(Ok(self.store.body(rule)))
+        let rule = self.rule_at(place);
+        Some(self.store.body(rule))
     }
 
     // ---- planning --------------------------------------------------------------------------------------------
 
-    fn plan_all(&mut self, root: &Demands) -> Result<(), Error> {
+    pub(super) fn plan_all(&mut self, root: &Demands) -> Result<(), Error> {
         let mut todo = vec![Place::outermost(root)];
         while let Some(place) = todo.pop() {
             if self.slots.contains_key(&place) {

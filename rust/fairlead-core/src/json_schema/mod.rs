@@ -15,6 +15,7 @@ mod instances;
 mod keywords;
 mod metaschema;
 mod options;
+mod parameters;
 mod parts;
 mod plan;
 mod read;
@@ -22,9 +23,10 @@ mod scope;
 mod shape;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use options::{Draft, JsonOptions, MAX_INDENTED, Whitespace};
+pub(crate) use parameters::ParameterStyle;
 pub(crate) use plan::FEW_KEYS;
 
 use crate::automata::{ExprId, Store};
@@ -72,6 +74,18 @@ fn nested(text: &str) -> usize {
 
 /// Lowers a schema to the expression of its instances.
 pub(crate) fn lower(store: &Store, text: &str, options: &JsonOptions, limits: &Limits) -> Result<ExprId, Error> {
+    lower_as(store, text, options, limits, None)
+}
+
+/// Lowers a schema to the expression of its instances, or of the objects among them as parameters of a call.
+pub(crate) fn lower_as(
+    store: &Store,
+    text: &str,
+    options: &JsonOptions,
+    limits: &Limits,
+    style: Option<ParameterStyle>,
+) -> Result<ExprId, Error> {
+    let any_string = json!({"type": "string"});
     let root = parse(text, "the schema", limits)?;
     let resources: Vec<(&str, Value)> = options
         .resources
@@ -93,7 +107,16 @@ pub(crate) fn lower(store: &Store, text: &str, options: &JsonOptions, limits: &L
         let mut reader = read::Reader::new(store, options, limits, documents, overlapping.clone());
         let place = reader.scopes.enter(&reader.documents, 0, place);
         let demands = reader.demand(place);
-        match emit::Emitter::new(&mut reader).lower(&demands)? {
+        let lowered = match style {
+            None => emit::Emitter::new(&mut reader).lower(&demands)?,
+            Some(style) => {
+                let text = reader.documents.add("fairlead:text", &any_string, Draft::Draft202012, "");
+                let text = reader.scopes.enter(&reader.documents, 0, text);
+                let is_text = reader.demand(text)[0];
+                emit::Emitter::new(&mut reader).lower_parameters(&demands, is_text, style)?
+            }
+        };
+        match lowered {
             Ok(root) => return Ok(root),
             Err(more) => overlapping.extend(more),
         }

@@ -67,6 +67,8 @@ pub enum Whitespace {
     Compact,
     /// Any amount at each place.
     Free,
+    /// So many characters at each place, at most.
+    AtMost(u32),
     /// Exactly these separators between items and after keys, and nothing elsewhere.
     Separators {
         /// Between items and members, such as `", "`.
