@@ -140,6 +140,27 @@ def test_reading_xml_uses_the_types_of_the_tools():
     assert read("qwen-coder", [text])[1] == [("search", {"query": "12", "limit": None})]
 
 
+def test_reading_xml_leaves_texts_as_they_are():
+    tool = {"name": "note", "parameters": {"properties": TEXTS}}
+    calls = ToolCallFilter(named_tool_syntax("qwen-coder"), [tool])
+    written = {"free": " 12 ", "code": "AB", "listed": "a", "lacking": "null", "either": "None", "more": '"x"'}
+    body = "".join(f"<parameter={key}>\n{text}\n</parameter>\n" for key, text in written.items())
+    calls.feed(f"<function=note>\n{body}</function>")
+    calls.finish()
+    expected = {"free": " 12 ", "code": "AB", "listed": "a", "lacking": None, "either": None, "more": '"x"'}
+    assert calls.calls[0].function.arguments == expected
+
+
+TEXTS: dict[str, Any] = {
+    "free": {"type": "string", "description": "Anything."},
+    "code": {"type": "string", "pattern": "^[A-Z]{2}$"},
+    "listed": {"type": "string", "enum": ["a", "b"]},
+    "lacking": {"type": "string", "nullable": True},
+    "either": {"anyOf": [{"type": "string", "maxLength": 3}, {"type": "null"}]},
+    "more": {"type": ["string", "null"]},
+}
+
+
 # The grammars
 
 
@@ -164,6 +185,25 @@ def test_the_grammar_takes_what_the_family_writes(compiler, name):
     assert not accepts(compiler, syntax.grammar(TOOLS, only="now"), text)
     wrong = text.replace("query", "quest")
     assert not accepts(compiler, grammar, wrong)
+
+
+@pytest.mark.parametrize(
+    ("key", "fine", "wrong"),
+    [
+        ("free", ["", "x", "12", "<b>\n\n"], ["a</parameter>b"]),
+        ("code", ["AB"], ["ABC", "ab", ""]),
+        ("listed", ["a", "b"], ["c", '"a"']),
+        ("lacking", ["", "null", "x y"], ["a</parameter>b"]),
+        ("either", ["", "abc", "null"], ["abcde"]),
+        ("more", ["x", "null"], ["\x02"]),
+    ],
+)
+def test_texts_in_xml_keep_to_what_is_asked_of_them(compiler, key, fine, wrong):
+    tool = {"name": "note", "parameters": {"properties": {key: TEXTS[key]}, "required": [key]}}
+    grammar = named_tool_syntax("qwen-coder").grammar([tool])
+    for text in [*fine, *wrong]:
+        call = f"<tool_call>\n<function=note>\n<parameter={key}>\n{text}\n</parameter>\n</function>\n</tool_call>"
+        assert accepts(compiler, grammar, call) == (text in fine), text
 
 
 def test_types_that_only_smolagents_has(compiler):

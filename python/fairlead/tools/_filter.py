@@ -11,7 +11,7 @@ from fairlead.messages import ChatMessageToolCall
 from fairlead.streaming import ChatMessageToolCallStreamDelta
 from fairlead.tools._lenient import LenientReader
 from fairlead.tools._stream import ToolCallStreamParser
-from fairlead.tools._syntax import ToolSyntax
+from fairlead.tools._syntax import ToolSyntax, is_free_text, text_or_null
 
 __all__ = ["ToolCallFilter"]
 
@@ -179,8 +179,13 @@ class ToolCallFilter:
         for found in _PARAMETER.finditer(body):
             key, text = found[1].strip(), found[2].removeprefix("\n").removesuffix("\n")
             schema = properties.get(key)
-            if isinstance(schema, Mapping) and schema.get("type") == "string":
-                arguments[key] = text
+            nullable = text_or_null(schema)
+            if nullable and text.strip() in ("null", "None"):
+                arguments[key] = None
+                continue
+            if nullable is not None:
+                # Around a text with conditions there may be whitespace, as around other values.
+                arguments[key] = text if nullable or is_free_text(schema) else text.strip()
                 continue
             try:
                 arguments[key] = json.loads(text)

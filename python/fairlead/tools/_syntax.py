@@ -139,23 +139,57 @@ def _xml_arguments(parameters: Mapping[str, Any]) -> Grammar:
 
     required = set(parameters.get("required") or ())
     definitions = {key: parameters[key] for key in ("$defs", "definitions") if key in parameters}
-    all_of_them: Grammar | None = None
+    parts: list[tuple[str, Grammar]] = []
     for key, schema in parameters["properties"].items():
+        if text_or_null(schema) is not None and not is_free_text(schema):
+            # What else is asked of a text, or that it may be lacking: the engine knows how that is written.
+            inner = {"properties": {key: schema}, "required": [key], **definitions}
+            one = Grammar.structural_tag(
+                {"type": "structural_tag", "format": {"type": "json_schema", "style": "qwen_xml", "json_schema": inner}}
+            )
+            parts.append((key, one))
+            continue
         if _is_text(schema):
             known = schema.get("enum", [schema["const"]] if "const" in schema else None)
             # Everything but the closing tag: each `<` may begin it.
             value = Grammar.regex(_without("</parameter>")) if known is None else Grammar.choice(known)
         else:
             value = Grammar.json_schema({**definitions, **schema} if isinstance(schema, Mapping) else schema)
-        one = Grammar.choice([f"<parameter={key}>\n"]) + value + Grammar.choice(["\n</parameter>\n"])
-        if key not in required:
-            one = one | Grammar.regex("")
-        all_of_them = one if all_of_them is None else all_of_them + one
+        parts.append((key, Grammar.choice([f"<parameter={key}>\n"]) + value + Grammar.choice(["\n</parameter>\n"])))
+    all_of_them: Grammar | None = None
+    for key, one in parts:
+        either = one if key in required else one | Grammar.regex("")
+        all_of_them = either if all_of_them is None else all_of_them + either
     return Grammar.regex("") if all_of_them is None else all_of_them
 
 
 def _is_text(schema: Any) -> bool:
     return isinstance(schema, Mapping) and schema.get("type") == "string"
+
+
+# Keywords beside which a text is any text, or one of those that are listed.
+_FREE = frozenset({"type", "title", "description", "default", "examples", "deprecated", "enum", "const"})
+
+
+def is_free_text(schema: Any) -> bool:
+    """Whether a parameter is a text of which nothing else is asked but to be one of those that are listed."""
+    return _is_text(schema) and _FREE.issuperset(schema)
+
+
+def text_or_null(schema: Any) -> bool | None:
+    """Whether a parameter that is a text may be null instead; None if it isn't a text."""
+    if not isinstance(schema, Mapping):
+        return None
+    kinds = schema.get("type")
+    if kinds == "string":
+        return bool(schema.get("nullable"))
+    if isinstance(kinds, list) and "string" in kinds and set(kinds) <= {"string", "null"}:
+        return "null" in kinds
+    either = schema.get("anyOf")
+    if isinstance(either, list) and len(either) == 2 and {"type": "null"} in either:
+        other = either[1 - either.index({"type": "null"})]
+        return None if text_or_null(other) is None else True
+    return None
 
 
 def _without(tag: str) -> str:

@@ -1,7 +1,12 @@
-//! How many characters the texts of a regular expression have.
+//! How many characters the texts of a regular expression have, and how many their ends need.
 
-use super::expr::{ExprId, Node, UNBOUNDED};
-use super::store::Store;
+use indexmap::IndexSet;
+
+use super::expr::{ExprId, Node, UNBOUNDED, one_less};
+use super::store::{EMPTY, Store};
+
+/// So many states are looked at to find out what a language needs.
+const MANY_STATES: usize = 256;
 
 /// The lengths of a language in code points: from `min` to `max`, every one of them unless there are `gaps`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +96,80 @@ impl Store {
                 all.into_iter().reduce(Lengths::or)
             }
             _ => None,
+        }
+    }
+
+    /// So many characters complete a text of a regular expression wherever it stands, or fewer; `None` if that isn't found
+    /// out.
+    pub(crate) fn needed(&self, e: ExprId) -> Option<u32> {
+        self.known_needs.get_or_insert_with(e, || self.find_needed(e))
+    }
+
+    fn find_needed(&self, e: ExprId) -> Option<u32> {
+        let least = |e: ExprId| self.lengths(e).map(Lengths::min).or_else(|| self.needed(e));
+        match self.node(e) {
+            Node::Eps => Some(0),
+            Node::Bytes(_) => Some(1),
+            Node::Concat(a, b) => {
+                let first = self.needed(*a)?.saturating_add(least(*b)?);
+                Some(first.max(self.needed(*b)?))
+            }
+            Node::Union(parts) => {
+                parts.iter().map(|&part| self.needed(part)).try_fold(0, |most, one| Some(most.max(one?)))
+            }
+            Node::Repeat { body, min, .. } => {
+                let others = match one_less(*min) {
+                    0 => 0,
+                    others => least(*body)?.saturating_mul(others),
+                };
+                Some(self.needed(*body)?.saturating_add(others))
+            }
+            Node::Switch(slice) => {
+                let entries = &self.table(slice.table).entries[slice.lo as usize..slice.hi as usize];
+                let rest = |(text, tail): &(Box<[u8]>, ExprId)| {
+                    Some((text.len() as u32 - slice.depth).saturating_add(self.needed(*tail)?))
+                };
+                entries.iter().map(rest).try_fold(0, |most, one| Some(most.max(one?)))
+            }
+            _ => self.search_needed(e),
+        }
+    }
+
+    /// The same by a look at all states, if they aren't many.
+    fn search_needed(&self, e: ExprId) -> Option<u32> {
+        let flags = self.flags(e);
+        if flags.calls() || flags.labels() || flags.tokens() {
+            return None;
+        }
+        let mut states: IndexSet<ExprId> = [e].into_iter().collect();
+        let mut edges: Vec<Vec<usize>> = Vec::new();
+        while edges.len() < states.len() {
+            let mut targets = Vec::new();
+            for edge in &self.row(states[edges.len()]).edges {
+                if edge.to != EMPTY && self.alive(edge.to) {
+                    targets.push(states.insert_full(edge.to).0);
+                }
+            }
+            if states.len() > MANY_STATES {
+                return None;
+            }
+            targets.dedup();
+            edges.push(targets);
+        }
+        let mut needed: Vec<u32> =
+            states.iter().map(|&state| if self.nullable(state) { 0 } else { UNBOUNDED }).collect();
+        loop {
+            let mut changed = false;
+            for (at, targets) in edges.iter().enumerate().rev() {
+                let next = targets.iter().map(|&to| needed[to].saturating_add(1)).min().unwrap_or(UNBOUNDED);
+                if next < needed[at] {
+                    needed[at] = next;
+                    changed = true;
+                }
+            }
+            if !changed {
+                return needed.into_iter().max();
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ impl Store {
         let (content, mut safe) = self.loosen(state.content)?;
         if state.hi != UNBOUNDED {
             // Each character is at least a byte, and what is needed to come to an end must still fit.
-            safe = safe.min(state.hi.checked_sub(self.most_needed(state.content)?)?);
+            safe = safe.min(state.hi.checked_sub(self.needed(state.content)?)?);
         }
         let loose = self.intern(Node::Text(TextState { content, hi: UNBOUNDED, ..*state }));
         (loose != e).then_some((loose, safe))
@@ -46,21 +46,6 @@ impl Store {
                 Some((self.repeat(inner, *min, UNBOUNDED), safe.min(here)))
             }
             Node::Switch(_) => self.lengths(e).map(|_| (e, UNBOUNDED)),
-            _ => None,
-        }
-    }
-
-    /// The most characters that the shortest way to the end of any residual can take.
-    fn most_needed(&self, e: ExprId) -> Option<u32> {
-        let shortest = |e: ExprId| self.lengths(e).map(super::lengths::Lengths::min);
-        match self.node(e) {
-            Node::Eps => Some(0),
-            Node::Bytes(_) => Some(1),
-            Node::Concat(a, b) => Some(self.most_needed(*a)?.saturating_add(shortest(*b)?).max(self.most_needed(*b)?)),
-            Node::Union(parts) => parts.iter().try_fold(0, |most, &p| Some(self.most_needed(p)?.max(most))),
-            Node::Repeat { body, min, .. } => {
-                Some(self.most_needed(*body)?.saturating_add(min.saturating_mul(shortest(*body)?)))
-            }
             _ => None,
         }
     }

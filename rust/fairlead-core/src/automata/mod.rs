@@ -2,6 +2,7 @@
 
 mod bulk;
 pub mod byteset;
+mod clamp;
 mod counted;
 mod distinct;
 mod elements;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use smallvec::{SmallVec, smallvec};
 
 use super::bulk::FreeText;
-use super::expr::{ExprId, Node, Slice, Slot, UNBOUNDED, one_less};
+use super::expr::{ExprId, Node, Slice, Slot, one_less};
 use super::store::{EMPTY, EPS, Store};
 
 /// So many bytes are looked up in a table of literals before its row is made.
@@ -395,25 +395,5 @@ impl Store {
             paths = next;
         }
         Some(words)
-    }
-
-    /// The same masks as `e`, in fewer variants: counters that no token can reach are let go.
-    pub(crate) fn clamp(&self, e: ExprId) -> ExprId {
-        let far = |count: u32| if count > self.horizon { UNBOUNDED } else { count };
-        match self.node(e) {
-            Node::Concat(a, b) => {
-                let clamped = self.clamp(*a);
-                if clamped == *a { e } else { self.concat(clamped, *b) }
-            }
-            Node::Repeat { body, min, max } => {
-                // An unfinished body counts for nothing here: each further repetition takes at least one byte.
-                let (min, max) = ((*min).min(self.horizon + 1), far(*max));
-                self.repeat(*body, min, max)
-            }
-            Node::Text(state) => self.clamp_text(state),
-            Node::Elements(state) => self.clamp_elements(e, state),
-            Node::Counted(state) => self.clamp_counted(e, state),
-            _ => e,
-        }
     }
 }

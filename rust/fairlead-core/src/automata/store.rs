@@ -49,6 +49,7 @@ pub struct Store {
     /// The rules of a colon and a value, by the value's and the whitespace around the colon.
     pub(super) after_keys: Memo<(RuleId, ExprId, ExprId), RuleId>,
     pub(crate) known_lengths: Memo<ExprId, Option<super::lengths::Lengths>>,
+    pub(super) known_needs: Memo<ExprId, Option<u32>>,
     pub(crate) moves: boxcar::Vec<Box<[super::frame::Move]>>,
     bytes: AtomicUsize,
     /// The longest token in bytes: counters further than this from their bounds make the same masks.
@@ -104,6 +105,7 @@ impl Store {
             key_tables: Memo::default(),
             after_keys: Memo::default(),
             known_lengths: Memo::default(),
+            known_needs: Memo::default(),
             moves: boxcar::Vec::new(),
             bytes: AtomicUsize::new(0),
             horizon: horizon.max(4),

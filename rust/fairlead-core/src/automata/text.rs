@@ -268,11 +268,4 @@ impl Store {
             .filter(|edge| edge.to != EMPTY)
             .collect()
     }
-
-    pub(super) fn clamp_text(&self, state: &TextState) -> ExprId {
-        let hi = if state.hi > self.horizon { UNBOUNDED } else { state.hi };
-        let lo = state.lo.min(self.horizon + 1);
-        let content = self.clamp(state.content);
-        self.intern(Node::Text(TextState { content, lo, hi, ..*state }))
-    }
 }

@@ -1,8 +1,8 @@
 //! Arguments of tool calls as models write them in tags: one parameter behind the other, texts as they are, other values in
 //! JSON.
 //!
-//! Parameters are those that the schema names, in its order. A text holds no closing tag; around everything but a text without
-//! conditions whitespace may stand, unless the opening tag says already that a text follows.
+//! Parameters are those that the schema names, in its order. A text holds no closing tag, and no characters that XML has not;
+//! around everything but a text without conditions whitespace may stand, unless the opening tag says already that a text follows.
 
 use std::rc::Rc;
 
@@ -15,6 +15,9 @@ use super::read::Branches;
 use super::shape::{Demands, Strings, both, only, opposite};
 use crate::automata::{EPS, ExprId, UNBOUNDED};
 use crate::error::Error;
+
+/// The characters of XML: of the control characters only those of whitespace.
+const CHARACTERS: [(char, char); 3] = [('\t', '\n'), ('\r', '\r'), (' ', char::MAX)];
 
 /// How one family of models writes a parameter.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +68,10 @@ struct Parameter {
     required: bool,
     texts: Vec<Strings>,
     others: Demands,
+}
+
+fn is_character(c: char) -> bool {
+    CHARACTERS.iter().any(|&(from, to)| (from..=to).contains(&c))
 }
 
 impl Emitter<'_, '_> {
@@ -149,7 +156,7 @@ impl Emitter<'_, '_> {
             let (mut texts, mut known) = (Vec::new(), Vec::new());
             for strings in &parameter.texts {
                 match &strings.exact {
-                    Some(text) if text.contains(style.close) => {}
+                    Some(text) if text.contains(style.close) || !text.chars().all(is_character) => {}
                     Some(text) => known.push((text.as_bytes().into(), EPS)),
                     None if *strings == Strings::any(store) => texts.push(self.raw_text(strings, style)?),
                     None => {
@@ -185,7 +192,8 @@ impl Emitter<'_, '_> {
     fn raw_text(&self, strings: &Strings, style: ParameterStyle) -> Result<ExprId, Error> {
         let store = self.store;
         let closed = store.sequence(&[store.all, store.literal(style.close.as_bytes()), store.all]);
-        let mut text = store.inter([strings.content, store.not(closed)]);
+        let characters = store.repeat(store.char_class(&CHARACTERS), 0, UNBOUNDED);
+        let mut text = store.inter([strings.content, characters, store.not(closed)]);
         if strings.lo > 0 || strings.hi != UNBOUNDED {
             text = store.inter([text, store.characters(strings.lo, strings.hi)]);
         }
