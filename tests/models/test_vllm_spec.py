@@ -24,6 +24,7 @@ GRAMMARS = [
     Grammar.json_schema({"type": "array"}, indent=3, separators=(" ,", ":")),
     Grammar.json_schema({"type": "object"}, whitespace="free", property_order="any"),
     Grammar.json_schema({"type": "object"}, max_whitespace=3, draft="2019-09"),
+    Grammar.json_schema({"type": "object"}, whitespace="free", max_whitespace=5),
     Grammar.regex("a") + (Grammar.choice(["b", "c"]) | Grammar.json_schema({"const": 1})),
 ]
 

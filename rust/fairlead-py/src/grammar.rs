@@ -174,7 +174,10 @@ impl Grammar {
     /// Args:
     ///     tag: ``{"type": "structural_tag", "format": {...}}``, or the older form with ``structures`` and
     ///         ``triggers``; a mapping, a text or a pydantic object. Formats of type ``token``,
-    ///         ``token_triggered_tags`` and ``token_dispatch`` name special tokens or give their ids.
+    ///         ``token_triggered_tags`` and ``token_dispatch`` name special tokens or give their ids. A ``json_schema``
+    ///         with ``style`` (``"qwen_xml"``, ``"glm_xml"``, ``"minimax_xml"``, ``"deepseek_xml"``,
+    ///         ``"deepseek_v4_1_xml"``) is an object as parameters in tags: those that the schema names, in its order,
+    ///         texts as they are, other values in JSON.
     ///
     /// Raises:
     ///     TypeError: The tag is of another type. Mistakes in it are GrammarErrors when it is compiled.
