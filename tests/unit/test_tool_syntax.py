@@ -144,10 +144,12 @@ def test_reading_xml_leaves_texts_as_they_are():
     tool = {"name": "note", "parameters": {"properties": TEXTS}}
     calls = ToolCallFilter(named_tool_syntax("qwen-coder"), [tool])
     written = {"free": " 12 ", "code": "AB", "listed": "a", "lacking": "null", "either": "None", "more": '"x"'}
+    written |= {"one": " b", "any": " b", "maybe": " c "}
     body = "".join(f"<parameter={key}>\n{text}\n</parameter>\n" for key, text in written.items())
     calls.feed(f"<function=note>\n{body}</function>")
     calls.finish()
     expected = {"free": " 12 ", "code": "AB", "listed": "a", "lacking": None, "either": None, "more": '"x"'}
+    expected |= {"one": "b", "any": " b", "maybe": " c "}
     assert calls.calls[0].function.arguments == expected
 
 
@@ -158,6 +160,9 @@ TEXTS: dict[str, Any] = {
     "lacking": {"type": "string", "nullable": True},
     "either": {"anyOf": [{"type": "string", "maxLength": 3}, {"type": "null"}]},
     "more": {"type": ["string", "null"]},
+    "one": {"type": "string", "nullable": True, "enum": ["a", "b"]},
+    "any": {"type": "string", "nullable": True},
+    "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None, "title": "Maybe"},
 }
 
 
@@ -196,6 +201,7 @@ def test_the_grammar_takes_what_the_family_writes(compiler, name):
         ("lacking", ["", "null", "x y"], ["a</parameter>b"]),
         ("either", ["", "abc", "null"], ["abcde"]),
         ("more", ["x", "null"], ["\x02"]),
+        ("one", ["a", " b", "null"], ["c"]),
     ],
 )
 def test_texts_in_xml_keep_to_what_is_asked_of_them(compiler, key, fine, wrong):

@@ -11,7 +11,7 @@ from fairlead.messages import ChatMessageToolCall
 from fairlead.streaming import ChatMessageToolCallStreamDelta
 from fairlead.tools._lenient import LenientReader
 from fairlead.tools._stream import ToolCallStreamParser
-from fairlead.tools._syntax import ToolSyntax, is_free_text, text_or_null
+from fairlead.tools._syntax import ToolSyntax, is_as_it_stands, text_or_null
 
 __all__ = ["ToolCallFilter"]
 
@@ -185,7 +185,7 @@ class ToolCallFilter:
                 continue
             if nullable is not None:
                 # Around a text with conditions there may be whitespace, as around other values.
-                arguments[key] = text if nullable or is_free_text(schema) else text.strip()
+                arguments[key] = text if is_as_it_stands(schema) else text.strip()
                 continue
             try:
                 arguments[key] = json.loads(text)

@@ -167,13 +167,23 @@ def _is_text(schema: Any) -> bool:
     return isinstance(schema, Mapping) and schema.get("type") == "string"
 
 
-# Keywords beside which a text is any text, or one of those that are listed.
-_FREE = frozenset({"type", "title", "description", "default", "examples", "deprecated", "enum", "const"})
+# Keywords that ask nothing of a text, and those that list it.
+_SILENT = frozenset({"type", "title", "description", "default", "examples", "deprecated", "nullable"})
+_LISTS = frozenset({"enum", "const"})
 
 
 def is_free_text(schema: Any) -> bool:
     """Whether a parameter is a text of which nothing else is asked but to be one of those that are listed."""
-    return _is_text(schema) and _FREE.issuperset(schema)
+    return _is_text(schema) and (_SILENT - {"nullable"} | _LISTS).issuperset(schema)
+
+
+def is_as_it_stands(schema: Any) -> bool:
+    """Whether a parameter that is a text or null is written without whitespace around it that isn't part of it."""
+    either = schema.get("anyOf")
+    if isinstance(either, list):
+        texts = [other for other in either if other != {"type": "null"}]
+        return (_SILENT | {"anyOf"}).issuperset(schema) and all(map(is_as_it_stands, texts))
+    return _SILENT.issuperset(schema) or (is_free_text(schema) and not text_or_null(schema))
 
 
 def text_or_null(schema: Any) -> bool | None:

@@ -3,6 +3,7 @@
 //!
 //! Parameters are those that the schema names, in its order. A text holds no closing tag, and no characters that XML has not;
 //! around everything but a text without conditions whitespace may stand, unless the opening tag says already that a text follows.
+//! Strings inside of arrays and objects are those of JSON, which may hold anything.
 
 use std::rc::Rc;
 
