@@ -38,8 +38,13 @@ def test_a_grammar_survives_the_journey(grammar):
     assert read_constraint("grammar", grammar_text(grammar)) == ConstraintSpec(grammar)
     bounded = read_constraint("grammar", grammar_text(grammar, token_budget=9))
     assert bounded == ConstraintSpec(grammar, token_budget=9)
-    with pytest.raises(ConfigurationError):
-        grammar_text(grammar, token_budget=0)
+    for wrong in (0, -1, True, "5", 1 << 70):
+        with pytest.raises(ConfigurationError, match="token_budget"):
+            grammar_text(grammar, token_budget=wrong)
+    # Whoever asks a server may have written the text.
+    changed = grammar_text(grammar, token_budget=9).replace('"token_budget": 9', '"token_budget": -9')
+    with pytest.raises(GrammarError, match="token_budget"):
+        ConstraintSpec.from_text(changed)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from fairlead import ConfigurationError, GrammarCompiler, GrammarMatcher, TokenizerInfo
 from fairlead.tools import TOOL_SYNTAXES, ToolCallFilter, find_tool_syntax, named_tool_syntax
-from fairlead.tools._syntax import SPECIAL_CLOSE, SPECIAL_OPEN, _without
+from fairlead.tools._parameters import _without
+from fairlead.tools._syntax import SPECIAL_CLOSE, SPECIAL_OPEN
 
 TOOLS: list[dict[str, Any]] = [
     {

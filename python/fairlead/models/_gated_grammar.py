@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from fairlead.errors import LimitExceeded
+from fairlead.tools._filter import overlap
 
 if TYPE_CHECKING:
     from fairlead._core import CompiledGrammar, GrammarMatcher, Vocabulary
@@ -265,10 +266,7 @@ def _tag_tokens(info: TokenizerInfo, close: bytes) -> _TagTokens:
 
 def _begun(text: bytes, close: bytes) -> bytes:
     """The longest end of a text that is a proper beginning of the tag: all of the text that matters."""
-    for length in range(min(len(text), len(close) - 1), 0, -1):
-        if close.startswith(text[len(text) - length :]):
-            return close[:length]
-    return b""
+    return close[: overlap(text, close)]
 
 
 class GatedMatcher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fairlead.errors import ConfigurationError
+from fairlead.tools._filter import overlap
 
 __all__ = ["ReasoningFilter", "check_reasoning", "reasoning_state"]
 
@@ -83,11 +84,7 @@ class ReasoningFilter:
         if self._state == "inside":
             thought, found, text = text.partition(self._close)
             if not found:
-                kept = next(
-                    (n for n in range(min(len(self._close) - 1, len(thought)), 0, -1)
-                     if thought.endswith(self._close[:n])),
-                    0,
-                )  # fmt: skip
+                kept = overlap(thought, self._close)
                 self._held = thought[len(thought) - kept :]
                 thought = thought[: len(thought) - kept]
                 self._shown.append(thought)

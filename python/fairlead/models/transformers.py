@@ -52,7 +52,8 @@ class TransformersModel(LocalModel):
     """A text or vision-language model run by Transformers; a drop-in for ``smolagents.TransformersModel``.
 
     Args:
-        model_id: A folder, or a name on the Hugging Face Hub.
+        model_id: A folder, or a name on the Hugging Face Hub; of an adapter too, which is
+            put on the base that it names.
         device_map: Where the weights go: "cpu", "cuda", "auto", ... Default: a GPU if there is one.
         torch_dtype: The weights' type, for example "auto" or "bfloat16". Default: what Transformers chooses.
         trust_remote_code: Run code that comes with the model. Default False.

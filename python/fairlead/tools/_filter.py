@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, AnyStr
 
 from fairlead.messages import ChatMessageToolCall
 from fairlead.streaming import ChatMessageToolCallStreamDelta
 from fairlead.tools._lenient import LenientReader
+from fairlead.tools._parameters import read_parameters
 from fairlead.tools._stream import ToolCallStreamParser
-from fairlead.tools._syntax import ToolSyntax, is_as_it_stands, text_or_null
+from fairlead.tools._syntax import ToolSyntax
 
-__all__ = ["ToolCallFilter"]
+__all__ = ["ToolCallFilter", "overlap"]
 
-_PARAMETER = re.compile(r"<parameter=([^>\n]+)>(.*?)</parameter>\s*", re.S)
 _XML_BODY = re.compile(r"((?:\s*<parameter=[^>\n]+>.*?</parameter>)*)\s*</function>", re.S)
 _FENCE = re.compile(r"\s*(?:```(?:json)?\s*)?(?=[\[{])")
 
@@ -114,7 +114,7 @@ class ToolCallFilter:
     def _unsure(self, text: str) -> int:
         """How many characters at the end may be the beginning of something that isn't content."""
         wholes = (*self._syntax.opening, *self._syntax.dropped)
-        kept = max((_overlap(text, whole) for whole in wholes), default=0)
+        kept = max((overlap(text, whole) for whole in wholes), default=0)
         if self._syntax.opening:
             # White space in front of a call belongs to the call.
             kept = len(text) - len(text[: len(text) - kept].rstrip())
@@ -142,7 +142,8 @@ class ToolCallFilter:
                 body = _XML_BODY.match(self._buffer, found.end())
                 if body is None:
                     break
-                call = {"name": name, "arguments": self._xml(name, body[1])}
+                properties = (self._tools.get(name, {}).get("parameters") or {}).get("properties") or {}
+                call = {"name": name, "arguments": read_parameters(body[1], properties)}
                 deltas += self._parser.feed(json.dumps(call, ensure_ascii=False))
                 self._buffer = self._buffer[body.end() :]
                 continue
@@ -173,28 +174,8 @@ class ToolCallFilter:
         self._reader = None
         return True
 
-    def _xml(self, name: str, body: str) -> dict[str, Any]:
-        properties = (self._tools.get(name, {}).get("parameters") or {}).get("properties") or {}
-        arguments: dict[str, Any] = {}
-        for found in _PARAMETER.finditer(body):
-            key, text = found[1].strip(), found[2].removeprefix("\n").removesuffix("\n")
-            schema = properties.get(key)
-            nullable = text_or_null(schema)
-            if nullable and text.strip() in ("null", "None"):
-                arguments[key] = None
-                continue
-            if nullable is not None:
-                # Around a text with conditions there may be whitespace, as around other values.
-                arguments[key] = text if is_as_it_stands(schema) else text.strip()
-                continue
-            try:
-                arguments[key] = json.loads(text)
-            except ValueError:
-                arguments[key] = {"True": True, "False": False, "None": None}.get(text.strip(), text)
-        return arguments
 
-
-def _overlap(text: str, whole: str) -> int:
+def overlap(text: AnyStr, whole: AnyStr) -> int:
     """Length of the longest end of ``text`` that is a proper beginning of ``whole``."""
     for length in range(min(len(text), len(whole) - 1), 0, -1):
         if whole.startswith(text[len(text) - length :]):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fairlead.errors import ConfigurationError
+from fairlead.tools._parameters import parameters_grammar
 
 if TYPE_CHECKING:
     from fairlead.grammar import Grammar
@@ -101,7 +101,7 @@ class ToolSyntax:
                 continue
             name = function["name"] if self.header else json.dumps(function["name"], ensure_ascii=False)
             parameters = _parameters(function)
-            inner = _xml_arguments(parameters) if self.arguments == "xml" else Grammar.json_schema(parameters)
+            inner = parameters_grammar(parameters) if self.arguments == "xml" else Grammar.json_schema(parameters)
             call = text(f"{before}{name}{middle}") + inner + text(after)
             calls = call if calls is None else calls | call
         if calls is None:
@@ -132,84 +132,6 @@ def _plain_schema(schema: Any) -> Any:
     elif plain.get("type") == "any":
         del plain["type"]
     return {"anyOf": [plain, {"type": "null"}]} if schema.get("nullable") else plain
-
-
-def _xml_arguments(parameters: Mapping[str, Any]) -> Grammar:
-    from fairlead.grammar import Grammar
-
-    required = set(parameters.get("required") or ())
-    definitions = {key: parameters[key] for key in ("$defs", "definitions") if key in parameters}
-    parts: list[tuple[str, Grammar]] = []
-    for key, schema in parameters["properties"].items():
-        if text_or_null(schema) is not None and not is_free_text(schema):
-            # What else is asked of a text, or that it may be lacking: the engine knows how that is written.
-            inner = {"properties": {key: schema}, "required": [key], **definitions}
-            one = Grammar.structural_tag(
-                {"type": "structural_tag", "format": {"type": "json_schema", "style": "qwen_xml", "json_schema": inner}}
-            )
-            parts.append((key, one))
-            continue
-        if _is_text(schema):
-            known = schema.get("enum", [schema["const"]] if "const" in schema else None)
-            # Everything but the closing tag: each `<` may begin it.
-            value = Grammar.regex(_without("</parameter>")) if known is None else Grammar.choice(known)
-        else:
-            value = Grammar.json_schema({**definitions, **schema} if isinstance(schema, Mapping) else schema)
-        parts.append((key, Grammar.choice([f"<parameter={key}>\n"]) + value + Grammar.choice(["\n</parameter>\n"])))
-    all_of_them: Grammar | None = None
-    for key, one in parts:
-        either = one if key in required else one | Grammar.regex("")
-        all_of_them = either if all_of_them is None else all_of_them + either
-    return Grammar.regex("") if all_of_them is None else all_of_them
-
-
-def _is_text(schema: Any) -> bool:
-    return isinstance(schema, Mapping) and schema.get("type") == "string"
-
-
-# Keywords that ask nothing of a text, and those that list it.
-_SILENT = frozenset({"type", "title", "description", "default", "examples", "deprecated", "nullable"})
-_LISTS = frozenset({"enum", "const"})
-
-
-def is_free_text(schema: Any) -> bool:
-    """Whether a parameter is a text of which nothing else is asked but to be one of those that are listed."""
-    return _is_text(schema) and (_SILENT - {"nullable"} | _LISTS).issuperset(schema)
-
-
-def is_as_it_stands(schema: Any) -> bool:
-    """Whether a parameter that is a text or null is written without whitespace around it that isn't part of it."""
-    either = schema.get("anyOf")
-    if isinstance(either, list):
-        texts = [other for other in either if other != {"type": "null"}]
-        return (_SILENT | {"anyOf"}).issuperset(schema) and all(map(is_as_it_stands, texts))
-    return _SILENT.issuperset(schema) or (is_free_text(schema) and not text_or_null(schema))
-
-
-def text_or_null(schema: Any) -> bool | None:
-    """Whether a parameter that is a text may be null instead; None if it isn't a text."""
-    if not isinstance(schema, Mapping):
-        return None
-    kinds = schema.get("type")
-    if kinds == "string":
-        return bool(schema.get("nullable"))
-    if isinstance(kinds, list) and "string" in kinds and set(kinds) <= {"string", "null"}:
-        return "null" in kinds
-    either = schema.get("anyOf")
-    if isinstance(either, list) and len(either) == 2 and {"type": "null"} in either:
-        other = either[1 - either.index({"type": "null"})]
-        return None if text_or_null(other) is None else True
-    return None
-
-
-def _without(tag: str) -> str:
-    """A pattern of the texts that don't contain a tag whose first character comes only once in it."""
-    first, rest = re.escape(tag[0]), tag[1:]
-    tries = "|".join(re.escape(rest[:n]) for n in range(1, len(rest)))
-    again = f"{first}(?:{tries})?"
-    fails = "|".join(f"{re.escape(rest[:n])}[^{re.escape(tag[0] + rest[n])}]" for n in range(len(rest)))
-    # Control characters are left out: special tokens are written with them.
-    return f"(?:[^{first}\x00-\x08]|(?:{again})*{first}(?:{fails}))*(?:{again})*"
 
 
 TOOL_SYNTAXES: dict[str, ToolSyntax] = {

@@ -64,13 +64,15 @@ class ConstraintSpec:
         try:
             data: dict[str, Any] = json.loads(text[len(_PREFIX) :])
             budget = data.get("token_budget")
+            if budget is not None:
+                _check_budget(budget)
             return cls(
                 Grammar.from_dict(data["grammar"]),
                 _ids(data.get("special", {})),
                 data.get("close"),
                 _ids(data.get("close_special", {})),
                 tuple(int(token) for token in data.get("stop_token_ids", ())),
-                None if budget is None else int(budget),
+                budget,
             )
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise GrammarError(f"a constraint that fairlead didn't write: {error!r}") from error
@@ -88,9 +90,14 @@ def grammar_text(grammar: Grammar, *, token_budget: int | None = None) -> str:
     Raises:
         ConfigurationError: The budget is no number of tokens.
     """
-    if token_budget is not None and (isinstance(token_budget, bool) or token_budget < 1):
-        raise ConfigurationError(f"token_budget is a number of tokens, at least 1, not {token_budget!r}")
+    if token_budget is not None:
+        _check_budget(token_budget)
     return ConstraintSpec(grammar, token_budget=token_budget).to_text()
+
+
+def _check_budget(budget: Any) -> None:
+    if isinstance(budget, bool) or not isinstance(budget, int) or not 1 <= budget < 1 << 63:
+        raise ConfigurationError(f"token_budget is a number of tokens, at least 1, not {budget!r}")
 
 
 def _ids(texts: Mapping[str, str]) -> dict[int, str]:

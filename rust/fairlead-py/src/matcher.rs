@@ -85,15 +85,17 @@ impl GrammarMatcher {
         compiled: &CompiledGrammar,
         max_rollback_tokens: i64,
         terminate_without_stop_token: bool,
-        token_budget: Option<u32>,
-        character_budget: Option<u32>,
+        token_budget: Option<u64>,
+        character_budget: Option<u64>,
     ) -> PyResult<Self> {
         let max_rollback = match max_rollback_tokens {
             -1 => None,
             n => Some(usize::try_from(n).map_err(|_| PyValueError::new_err("max_rollback_tokens is -1 or a count"))?),
         };
         let mut core = CoreMatcher::new(&compiled.core, max_rollback, terminate_without_stop_token);
-        let budget = Budget { tokens: token_budget, characters: character_budget };
+        // More than a text can have is as good as that.
+        let bound = |most: u64| u32::try_from(most).unwrap_or(u32::MAX);
+        let budget = Budget { tokens: token_budget.map(bound), characters: character_budget.map(bound) };
         if budget != Budget::default() {
             py.detach(|| core.set_budget(budget)).or_raise(py)?;
         }

@@ -41,14 +41,6 @@ struct Slot {
     alive: bool,
 }
 
-/// Whether all slots are as they were planned.
-pub(super) enum Slots {
-    /// It is known which of them have values.
-    Alive,
-    /// These branches of `oneOf` have been taken for exclusive and are not.
-    Overlapping(HashSet<Branches>),
-}
-
 pub(super) struct Emitter<'r, 'a> {
     pub(super) reader: &'r mut Reader<'a>,
     pub(super) store: &'a Store,
@@ -160,14 +152,11 @@ impl<'r, 'a> Emitter<'r, 'a> {
     /// that have been taken for exclusive and are not.
     pub(super) fn lower(&mut self, root: &Demands) -> Result<Result<ExprId, HashSet<Branches>>, Error> {
         self.plan_all(root)?;
-        match self.settle()? {
-            Slots::Alive => Ok(Ok(self.value_outermost(root).unwrap_or(EMPTY))),
-            Slots::Overlapping(branches) => Ok(Err(branches)),
-        }
+        Ok(self.settle()?.map(|()| self.value_outermost(root).unwrap_or(EMPTY)))
     }
 
-    /// Finds out which of the slots that are planned have values.
-    pub(super) fn settle(&mut self) -> Result<Slots, Error> {
+    /// Finds out which of the slots that are planned have values; the error as of [`Emitter::lower`].
+    pub(super) fn settle(&mut self) -> Result<Result<(), HashSet<Branches>>, Error> {
         let exclusive = std::mem::take(&mut self.reader.exclusive);
         for (pair, _) in &exclusive {
             self.plan_all(pair)?;
@@ -178,7 +167,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
             .filter(|(pair, _)| self.slots[&Place::outermost(pair)].alive)
             .map(|(_, branches)| branches);
         let overlapping: HashSet<Branches> = overlapping.collect();
-        Ok(if overlapping.is_empty() { Slots::Alive } else { Slots::Overlapping(overlapping) })
+        Ok(if overlapping.is_empty() { Ok(()) } else { Err(overlapping) })
     }
 
     /// The expression of the values that satisfy demands that are planned, with no array or object around them.

@@ -85,7 +85,7 @@ pub(crate) fn lower_as(
     limits: &Limits,
     style: Option<ParameterStyle>,
 ) -> Result<ExprId, Error> {
-    let any_string = json!({"type": "string"});
+    let style = style.map(|style| (style, json!({"type": "string"})));
     let root = parse(text, "the schema", limits)?;
     let resources: Vec<(&str, Value)> = options
         .resources
@@ -107,13 +107,13 @@ pub(crate) fn lower_as(
         let mut reader = read::Reader::new(store, options, limits, documents, overlapping.clone());
         let place = reader.scopes.enter(&reader.documents, 0, place);
         let demands = reader.demand(place);
-        let lowered = match style {
+        let lowered = match &style {
             None => emit::Emitter::new(&mut reader).lower(&demands)?,
-            Some(style) => {
-                let text = reader.documents.add("fairlead:text", &any_string, Draft::Draft202012, "");
+            Some((style, any_string)) => {
+                let text = reader.documents.add("fairlead:text", any_string, Draft::Draft202012, "");
                 let text = reader.scopes.enter(&reader.documents, 0, text);
                 let is_text = reader.demand(text)[0];
-                emit::Emitter::new(&mut reader).lower_parameters(&demands, is_text, style)?
+                emit::Emitter::new(&mut reader).lower_parameters(&demands, is_text, *style)?
             }
         };
         match lowered {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use hashbrown::HashSet;
 
 use super::document::escaped;
-use super::emit::{Emitter, Slots};
+use super::emit::Emitter;
 use super::plan::PlannedObject;
 use super::read::Branches;
 use super::shape::{Demands, Strings, both, only, opposite};
@@ -95,12 +95,11 @@ impl Emitter<'_, '_> {
                 planned.push(self.plan_parameters(&object, is_text)?);
             }
         }
-        let slots = match self.settle()? {
-            Slots::Alive => planned,
-            Slots::Overlapping(branches) => return Ok(Err(branches)),
-        };
+        if let Err(overlapping) = self.settle()? {
+            return Ok(Err(overlapping));
+        }
         let mut all = Vec::new();
-        for parameters in slots {
+        for parameters in planned {
             all.push(self.parameters(&parameters, style)?);
         }
         Ok(Ok(self.store.union(all)))
