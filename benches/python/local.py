@@ -87,7 +87,7 @@ class Said:
 
 
 class Passes:
-    """Forward passes: those that read more than one token, and those that don't."""
+    """Forward passes: those that read more than one token, guesses among them, and those that don't."""
 
     def __init__(self, model: Any) -> None:
         self.read = self.passes = 0
@@ -133,7 +133,9 @@ def history(tokenizer: Any, step: int, new: int, replies: list[str], start: int,
     return messages
 
 
-def loop(model: Any, tokenizer: Any, said: Said, new: int, args: Any) -> tuple[int, float, float, list[str]]:
+def loop(
+    model: Any, tokenizer: Any, said: Said, new: int, args: Any, **options: Any
+) -> tuple[int, float, float, list[str]]:
     replies: list[str] = []
     with Passes(model.model) as passes:
         started = time.thread_time()
@@ -141,7 +143,7 @@ def loop(model: Any, tokenizer: Any, said: Said, new: int, args: Any) -> tuple[i
             text = THOUGHT.format(n=step) * (new // 20 + 1)
             said.ids = tokenizer.encode(text, add_special_tokens=False)[:new]
             messages = history(tokenizer, step, new, replies, args.start, args.end)
-            reply = model.generate(messages, logits_processor=[said], max_new_tokens=new)
+            reply = model.generate(messages, logits_processor=[said], max_new_tokens=new, **options)
             replies.append(reply.content)
         total = time.thread_time() - started
     return passes.read, passes.reading, total, replies
@@ -152,6 +154,7 @@ def bench_loop(folder: str, size: str, args: Any, console: Console) -> None:
 
     theirs = smolagents.TransformersModel(folder, device_map="cpu")
     table = Table(title=f"ten steps to {args.end} tokens, {size} model")
+    guesses = {"prompt_lookup_num_tokens": 10}
     for column in ("new tokens a step", "model", "tokens read", "reading s", "total s"):
         table.add_column(column, justify="right")
     for new in (16, 126):
@@ -159,19 +162,25 @@ def bench_loop(folder: str, size: str, args: Any, console: Console) -> None:
         texts = {}
         for _ in range(args.rounds):
             # A new wrapper each round: nothing is kept from the last.
-            ours = TransformersModel.from_loaded(theirs.model, theirs.tokenizer)
-            for name, model in (("smolagents", theirs), ("fairlead", ours)):
+            ours, looking = (TransformersModel.from_loaded(theirs.model, theirs.tokenizer) for _ in range(2))
+            models = {
+                "smolagents": (theirs, {}),
+                "fairlead": (ours, {}),
+                "smolagents, lookup": (theirs, guesses),
+                "fairlead, lookup": (looking, guesses),
+            }
+            for name, (model, options) in models.items():
                 said = Said(theirs.tokenizer)
-                read, reading, total, texts[name] = loop(model, theirs.tokenizer, said, new, args)
+                read, reading, total, texts[name] = loop(model, theirs.tokenizer, said, new, args, **options)
                 best = rows.setdefault(name, [read, reading, total])
                 rows[name] = [read, min(best[1], reading), min(best[2], total)]
-        assert texts["smolagents"] == texts["fairlead"], "the replies differ"
+        assert all(said == texts["smolagents"] for said in texts.values()), "the replies differ"
         for name, (read, reading, total) in rows.items():
             table.add_row(str(new), name, f"{read:,}", f"{reading:.2f}", f"{total:.2f}")
-        a, b = rows["smolagents"], rows["fairlead"]
-        table.add_row(
-            str(new), "ratio", f"-{100 * (1 - b[0] / a[0]):.1f} %", f"{b[1] / a[1]:.3f}", f"{b[2] / a[2]:.3f}"
-        )
+        for more in ("", ", lookup"):
+            a, b = rows["smolagents" + more], rows["fairlead" + more]
+            less = f"-{100 * (1 - b[0] / a[0]):.1f} %"
+            table.add_row(str(new), "ratio" + more, less, f"{b[1] / a[1]:.3f}", f"{b[2] / a[2]:.3f}")
     console.print(table)
 
 

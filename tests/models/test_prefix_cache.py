@@ -203,7 +203,7 @@ def test_many_threads(kept, fresh):
 
 def test_what_uses_caches_in_its_own_way_goes_without(kept, fresh):
     kept.generate(START)
-    for options in ({"num_beams": 2}, {"prompt_lookup_num_tokens": 2}, {"use_cache": False, "max_new_tokens": 3}):
+    for options in ({"num_beams": 2}, {"use_cache": False, "max_new_tokens": 3}):
         reply = kept.generate(START, **options)
         assert reply.timings.cached_tokens == 0 and reply.content == fresh.generate(START, **options).content
     batch = kept.generate_batch([START, START[1:]])

@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fairlead.errors import GrammarError
-from fairlead.models._kv_cache import cache_argument
 
 if TYPE_CHECKING:
     from fairlead._core import GrammarMatcher
     from fairlead.models._gated_grammar import GatedMatcher
 
-__all__ = ["CanonicalSpans", "JumpProcessor", "jump_forward_loop"]
+__all__ = ["CanonicalSpans", "JumpProcessor"]
 
 # Fewer characters than this make no token whose end is certain.
 _LEAST = 2
@@ -167,61 +166,3 @@ class JumpProcessor:
                 )
             scores.masked_fill_(allowed, 0.0)
         return scores
-
-
-def jump_forward_loop(processor: JumpProcessor) -> Callable[..., Any]:
-    """A ``custom_generate`` for Transformers that appends forced tokens as soon as they are known.
-
-    They are read in one forward pass, together with the token before them.
-    """
-
-    def loop(
-        model: Any, input_ids: Any, logits_processor: Any, stopping_criteria: Any, generation_config: Any, **rest: Any
-    ) -> Any:
-        import torch
-
-        name = cache_argument(model)
-        cache = rest[name]
-        first = {name: rest[name] for name in ("pixel_values",) if rest.get(name) is not None}
-        if generation_config.max_length is None:
-            room = None
-        else:
-            room = int(generation_config.max_length)
-
-        def extended(ids: Any) -> Any:
-            span = processor.forced(ids)
-            if room is not None:
-                span = span[: max(0, room - ids.shape[1])]
-            if not span:
-                return ids
-            return torch.cat([ids, torch.tensor([span], dtype=ids.dtype, device=ids.device)], dim=1)
-
-        longer = extended(input_ids)
-        done = longer.shape[1] > input_ids.shape[1] and bool(stopping_criteria(longer, None).all())
-        input_ids = longer
-        while not done:
-            outputs = model(
-                input_ids=input_ids[:, cache.get_seq_length() :],
-                **{name: cache},
-                use_cache=True,
-                logits_to_keep=1,
-                return_dict=True,
-                **first,
-            )
-            first = {}
-            scores = outputs.logits[:, -1].to(dtype=torch.float32, copy=True)
-            scores = logits_processor(input_ids, scores)
-            if generation_config.do_sample:
-                token = torch.multinomial(torch.softmax(scores, dim=-1), num_samples=1)
-            else:
-                token = scores.argmax(dim=-1, keepdim=True)
-            input_ids = torch.cat([input_ids, token.to(input_ids.device)], dim=1)
-            done = bool(stopping_criteria(input_ids, None).all())
-            if not done:
-                longer = extended(input_ids)
-                if longer.shape[1] > input_ids.shape[1]:
-                    input_ids = longer
-                    done = bool(stopping_criteria(input_ids, None).all())
-        return input_ids
-
-    return loop

@@ -13,6 +13,7 @@ from fairlead.models._prefix import PrefixCache
 
 __all__ = [
     "cache_argument",
+    "crop",
     "default_limit",
     "image_key",
     "inputs_behind",
@@ -123,7 +124,8 @@ def _nbytes(cache: Any) -> int:
     return total
 
 
-def _crop(cache: Any, length: int) -> None:
+def crop(cache: Any, length: int) -> None:
+    """Forget what a cache of plain attention holds behind so many tokens."""
     surplus = states_of(cache) - length
     if surplus:
         # A negative number means in every version that so many are removed.
@@ -163,7 +165,7 @@ def prefix_cache_of(model: Any, limit_bytes: int) -> PrefixCache[Any] | None:
     plain = _is_growing(new_cache(model))
     if not plain and not _continues(model):
         return None
-    return PrefixCache(limit_bytes, size=_nbytes, crop=_crop if plain else None, copy=_copy if plain else None)
+    return PrefixCache(limit_bytes, size=_nbytes, crop=crop if plain else None, copy=_copy if plain else None)
 
 
 def _continues(model: Any) -> bool:

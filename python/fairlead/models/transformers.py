@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from fairlead.errors import ConfigurationError, MessageError
 from fairlead.images import load_image
 from fairlead.models._checkpoint import load_checkpoint
-from fairlead.models._jump import CanonicalSpans, JumpProcessor, jump_forward_loop
+from fairlead.models._decoding import decoding_loop
+from fairlead.models._jump import CanonicalSpans, JumpProcessor
 from fairlead.models._kv_cache import (
     cache_argument,
     default_limit,
@@ -24,6 +25,7 @@ from fairlead.models._kv_cache import (
 )
 from fairlead.models._local import LocalModel, LocalRequest, Prompt
 from fairlead.models._output import Output
+from fairlead.models._prompt_lookup import PromptLookup
 
 if TYPE_CHECKING:
     from fairlead.models._prefix import PrefixCache
@@ -42,9 +44,10 @@ _OWN_CACHE = frozenset(
         "inputs_embeds",
         "past_key_values",
         "penalty_alpha",
-        "prompt_lookup_num_tokens",
     }
 )
+_LOOKUP = "prompt_lookup_num_tokens"
+_PLAIN_INPUTS = frozenset({"input_ids", "attention_mask", "pixel_values"})
 _DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
 
 
@@ -70,7 +73,9 @@ class TransformersModel(LocalModel):
             without. Default False.
         reasoning: The tags around a model's thoughts, for example ``("<think>", "</think>")``; see LocalModel.
         **kwargs: Sent to ``generate`` of Transformers with every call; ``device`` and ``dtype`` are other names for
-            ``device_map`` and ``torch_dtype``.
+            ``device_map`` and ``torch_dtype``. ``prompt_lookup_num_tokens=10`` guesses up to so many tokens from what
+            the text repeats and reads them in one pass, behind the kept prefix and with every constraint; what is
+            written stays the same. Batches go without.
 
     Attributes:
         model: The Transformers model.
@@ -172,7 +177,7 @@ class TransformersModel(LocalModel):
         self.prefix_cache_bytes = self._prefix_limit = prefix_cache_bytes
         self._prefix: PrefixCache[Any] | None = None
         self._takes_caches: bool | None = None
-        self._can_jump: bool | None = None
+        self._continues: tuple[bool, bool] | None = None
         self._spans: CanonicalSpans | None = None
         self._forward_names = frozenset(inspect.signature(model.forward).parameters)
         kwargs.setdefault("flatten_messages_as_text", not self._is_vlm)
@@ -207,7 +212,7 @@ class TransformersModel(LocalModel):
     def _run_kept(self, request: LocalRequest, output: Output) -> None:
         """Run a request behind what an earlier one has computed, and keep what this one computes."""
         found = self._find_states(request)
-        jump = self._jump(request)
+        jump, lookup = self._jump(request), self._lookup(request)
         inputs = request.prompt.inputs
         cache: Any = None
         if found is not None:
@@ -219,7 +224,7 @@ class TransformersModel(LocalModel):
             # These states can't go back from behind the answer, which the next prompt may write otherwise.
             store.give(key[:-1], len(key) - 1, snapshot(self.model, inputs, cache))
         # Whoever fails keeps nothing: the layers may have stopped at different lengths.
-        ids = self._run_rows([request], [output], inputs, cache, jump)
+        ids = self._run_rows([request], [output], inputs, cache, jump, lookup)
         if found is not None and store.crops:
             written = ids[0, len(key) :].tolist()
             store.give((key + written)[: states_of(cache)], len(key), cache)
@@ -233,6 +238,7 @@ class TransformersModel(LocalModel):
             or _several(vars(config))
             or config.cache_implementation is not None
             or not request.options.get("use_cache", config.use_cache)
+            or (self._guesses(request) > 0 and not self._reads_several(request, and_back=True))
         )
 
     def _find_states(self, request: LocalRequest) -> tuple[PrefixCache[Any], list[int]] | None:
@@ -260,11 +266,7 @@ class TransformersModel(LocalModel):
         """What follows a grammar and jumps over what it forces, if that is asked for and can be done."""
         if not request.jump_forward or request.compiled is None:
             return None
-        with self._engine_lock:
-            if self._can_jump is None:
-                # Several tokens behind others, as in a prompt that goes on.
-                self._can_jump = prefix_cache_of(self.model, 1) is not None
-        if not self._can_jump or set(request.prompt.inputs) - {"input_ids", "attention_mask", "pixel_values"}:
+        if not self._reads_several(request):
             raise ConfigurationError(f"{self.model_id} can't jump forward: its states or inputs are of another kind")
         with self._engine_lock:
             if self._spans is None:
@@ -272,6 +274,31 @@ class TransformersModel(LocalModel):
                 assert info is not None
                 self._spans = CanonicalSpans(self._encode, info.decoded_vocab)
         return JumpProcessor(request.new_matcher(), self._spans, request.prompt_tokens, request.token_budget)
+
+    def _guesses(self, request: LocalRequest) -> int:
+        """How many tokens are guessed at once; 0 for none."""
+        number = request.options.get(_LOOKUP, getattr(self.model.generation_config, _LOOKUP, None)) or 0
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise ConfigurationError(f"{_LOOKUP} is a number of tokens, not {number!r}")
+        return number
+
+    def _lookup(self, request: LocalRequest) -> PromptLookup | None:
+        """What guesses tokens, if that is asked for."""
+        most = self._guesses(request)
+        if not most:
+            return None
+        name = "max_matching_ngram_size"
+        longest = request.options.get(name, getattr(self.model.generation_config, name, None)) or 2
+        pictures = (getattr(self.model.config, f"{kind}_token_id", None) for kind in ("image", "video", "audio"))
+        return PromptLookup(most, longest, [token for token in pictures if token is not None])
+
+    def _reads_several(self, request: LocalRequest, *, and_back: bool = False) -> bool:
+        """Whether several tokens can be read behind others, as in a prompt that goes on, and be forgotten again."""
+        with self._engine_lock:
+            if self._continues is None:
+                store = prefix_cache_of(self.model, 1)
+                self._continues = (store is not None, store is not None and store.crops)
+        return self._continues[and_back] and set(request.prompt.inputs) <= _PLAIN_INPUTS
 
     def _encode(self, text: str) -> list[int]:
         with self._tokenizer_lock:
@@ -291,9 +318,13 @@ class TransformersModel(LocalModel):
         prompt: dict[str, Any] | None = None,
         cache: Any = None,
         jump: JumpProcessor | None = None,
+        lookup: PromptLookup | None = None,
     ) -> Any:
         """Run requests of equal options as one batch; returns the ids of prompts and answers."""
         options = _sampling(requests[0].options)
+        # Transformers' own guesses, where the states can't go back; a batch goes without any.
+        drafts = self._guesses(requests[0]) if lookup is None and len(requests) == 1 else 0
+        options[_LOOKUP] = drafts or None
         pad = self._pad_token(options)
         if pad is not None and self.model.generation_config.pad_token_id is None:
             options.setdefault("pad_token_id", pad)
@@ -311,15 +342,16 @@ class TransformersModel(LocalModel):
         criteria = [watch, *(options.pop("stopping_criteria", None) or ())]
         processors = list(options.pop("logits_processor", None) or ())
         constraint: Any = jump
+        jumping = jump if requests[0].jump_forward == "jump" else None
+        if jumping is not None or lookup is not None:
+            options["custom_generate"] = decoding_loop(jumping, lookup, options.get("streamer"))
         if jump is not None:
             processors.append(jump)
-            if requests[0].jump_forward == "jump":
-                options["custom_generate"] = jump_forward_loop(jump)
         elif any(request.compiled is not None for request in requests):
             from fairlead.logits_processor import LogitsProcessor
 
-            # Drafts and raw logits are spoiled by masks in place.
-            inplace = _OWN_CACHE.isdisjoint(options) and not options.get("output_logits")
+            # Transformers' own drafts and raw logits are spoiled by masks in place.
+            inplace = not drafts and _OWN_CACHE.isdisjoint(options) and not options.get("output_logits")
             # What a row was given by its own limit is that of all rows.
             budgets = [
                 limit if request.token_budget == request.max_new_tokens else request.token_budget
@@ -422,7 +454,7 @@ def _several(options: Mapping[str, Any]) -> bool:
 def _side_by_side(prompts: Sequence[dict[str, Any]]) -> bool:
     """Whether prompts can be rows of one batch: tokens, and pictures of one size."""
     names = {name for prompt in prompts for name in prompt}
-    if names - {"input_ids", "attention_mask", "pixel_values"}:
+    if names - _PLAIN_INPUTS:
         return False
     pictures = [prompt["pixel_values"] for prompt in prompts if "pixel_values" in prompt]
     return all(one.dim() == 4 and one.shape[1:] == pictures[0].shape[1:] for one in pictures)
