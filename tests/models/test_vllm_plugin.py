@@ -8,15 +8,17 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 vllm = pytest.importorskip("vllm")
 
-from fairlead import Grammar  # noqa: E402
+from fairlead import ConfigurationError, Grammar  # noqa: E402
 from fairlead.testing import tiny_model_dir  # noqa: E402
 from fairlead.vllm import FairleadBackend, FairleadGrammar, grammar_text, register  # noqa: E402
+from fairlead.vllm._plugin import budget_of_request, uses_fairlead  # noqa: E402
 from vllm import LLM, SamplingParams  # noqa: E402
 from vllm.sampling_params import StructuredOutputsParams  # noqa: E402
 
@@ -95,6 +97,16 @@ def test_budgets(llm, caplog):
     with caplog.at_level("WARNING", "fairlead.vllm"):
         assert re.fullmatch("[0-9]{20}", llm.generate("x", params, use_tqdm=False)[0].outputs[0].text)
     assert "a budget of 2 tokens is too small" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "options", [{"token_budget": 5}, {"budget": "max_tokens"}, {"token_budget": "max_tokens", "x": 1}]
+)
+def test_unknown_options_are_refused(options):
+    config = SimpleNamespace(additional_config={"fairlead": options})
+    assert uses_fairlead(config)
+    with pytest.raises(ConfigurationError, match="token_budget"):
+        budget_of_request(config)
 
 
 def test_several_requests_and_several_answers(llm):

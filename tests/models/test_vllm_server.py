@@ -59,7 +59,7 @@ def server(folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder, *FLAGS.split()),
         *("--host", "127.0.0.1", "--port", str(port), "--max-model-len", "2048"),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
-        *("--additional-config", '{"fairlead": true}'),
+        *("--additional-config", '{"fairlead": {"token_budget": "max_tokens"}}'),
     ]
     with serving(command, port, log, 240) as url:
         yield url, log
@@ -112,6 +112,18 @@ def test_a_schema_that_only_fairlead_enforces(model, server):
 
 def test_a_regex(model):
     assert re.fullmatch("[a-f]{3}-[0-9]{2}", model.generate(ASK, grammar="[a-f]{3}-[0-9]{2}").content)
+
+
+def test_it_is_complete_within_max_tokens(model):
+    long = {"type": "array", "items": {"type": "string"}, "minItems": 2}
+    for limit in (9, 12, 30):
+        reply = model.generate(ASK, response_format=long, max_tokens=limit)
+        assert reply.finish_reason == "stop" and len(reply.parsed) >= 2
+        assert reply.token_usage.output_tokens <= limit
+    with pytest.raises(FairleadError):
+        model.generate(ASK, grammar="[0-9]{40}", max_tokens=3)
+    # Other requests of the same server go on.
+    assert model.generate(ASK, grammar="[0-9]{3}", max_tokens=30).content.isdigit()
 
 
 def test_many_at_once(model):

@@ -8,6 +8,9 @@ itself: an engine uses fairlead when its configuration says so, ::
 
 Then whatever asks for structured output there (``response_format``, ``structured_outputs``, required tool calls) is
 enforced by fairlead, whose masks are exact; what it doesn't support is refused with status 400.
+``{"fairlead": {"token_budget": "max_tokens"}}`` also narrows masks as tokens run out, so that no such output is cut by
+its request's ``max_tokens``; where even the shortest takes more, the request fails. What vLLM's own reasoning parser
+sets apart isn't counted.
 """
 
 from __future__ import annotations

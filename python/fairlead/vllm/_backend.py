@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from vllm.v1.structured_output.backend_types import (
 )
 
 from fairlead.vllm._compile import MatcherFactory, read_constraint
+from fairlead.vllm._plugin import budget_of_request
 
 if TYPE_CHECKING:
     from fairlead._core import GrammarMatcher
@@ -74,10 +76,14 @@ class FairleadBackend(StructuredOutputBackend):
         vllm_config: The engine's configuration.
         tokenizer: Its tokenizer.
         vocab_size: Width of the model's logits.
+
+    Raises:
+        ConfigurationError: Its options for fairlead are unknown.
     """
 
     def __init__(self, vllm_config: Any, tokenizer: Any, vocab_size: int) -> None:
         super().__init__(vllm_config, tokenizer, vocab_size)
+        self._budget = budget_of_request(vllm_config)
         self._factory = MatcherFactory(tokenizer, vocab_size)
         self._compact = bool(vllm_config.structured_outputs_config.disable_any_whitespace)
         speculative = vllm_config.speculative_config
@@ -88,6 +94,8 @@ class FairleadBackend(StructuredOutputBackend):
     ) -> FairleadGrammar:
         """Compile what a request asks for; mistakes fail this request alone."""
         spec = read_constraint(request_type.name.lower(), grammar_spec, compact=self._compact)
+        if spec.token_budget is None:
+            spec = replace(spec, token_budget=self._budget())
         return FairleadGrammar(self._factory.new_matcher(spec, stop_token_ids, max_rollback_tokens=self._most_drafts))
 
     def allocate_token_bitmask(self, max_num_seqs: int) -> torch.Tensor:

@@ -11,21 +11,50 @@ import functools
 import json
 import logging
 import threading
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from fairlead.errors import ConfigurationError, FairleadError
 
-__all__ = ["ensure_registered", "register", "uses_fairlead"]
+__all__ = ["budget_of_request", "ensure_registered", "register", "uses_fairlead"]
 
 _log = logging.getLogger("fairlead.vllm")
 _lock = threading.Lock()
 _registered = False
+# The limit of the request whose constraint is being compiled; unknown where vLLM has no such place.
+_limit: ContextVar[int | None] = ContextVar("fairlead_max_tokens", default=None)
+_knows_limits = False
 
 
 def uses_fairlead(vllm_config: Any) -> bool:
-    """Whether an engine was configured with ``additional_config={"fairlead": True}``."""
+    """Whether an engine was configured with ``additional_config={"fairlead": True}``, or with options in its place."""
+    return bool(_asked(vllm_config))
+
+
+def budget_of_request(vllm_config: Any) -> Callable[[], int | None]:
+    """What tells the budget of tokens of the request whose constraint is being compiled; None: no bound.
+
+    Raises:
+        ConfigurationError: The engine's options for fairlead are unknown, or this vLLM doesn't tell limits.
+    """
+    options = _asked(vllm_config)
+    options = options if isinstance(options, Mapping) else {}
+    budget = options.get("token_budget")
+    if set(options) - {"token_budget"} or budget not in (None, "max_tokens"):
+        raise ConfigurationError(
+            f'additional_config["fairlead"] is true or {{"token_budget": "max_tokens"}}, not {options!r}'
+        )
+    if budget is None:
+        return lambda: None
+    if not _knows_limits:
+        raise ConfigurationError("this vLLM doesn't tell the limits of requests: leave token_budget out")
+    return _limit.get
+
+
+def _asked(vllm_config: Any) -> Any:
     more = getattr(vllm_config, "additional_config", None)
-    return isinstance(more, dict) and bool(more.get("fairlead"))
+    return more.get("fairlead") if isinstance(more, dict) else None
 
 
 def register() -> None:
@@ -57,6 +86,7 @@ def ensure_registered() -> None:
             ) from error
         structured_output.XgrammarBackend = _choosing(backend)
         InputProcessor._validate_params = _checking(check)
+        _tell_limits(structured_output)
         _mask_on_cpu()
         _registered = True
 
@@ -90,6 +120,25 @@ def _checking(check: Any) -> Any:
         return result
 
     return validate
+
+
+def _tell_limits(structured_output: Any) -> None:
+    global _knows_limits
+    try:
+        create = structured_output.StructuredOutputManager._create_grammar
+    except AttributeError:
+        return
+
+    @functools.wraps(create)
+    def create_grammar(self: Any, request: Any) -> Any:
+        token = _limit.set(getattr(request, "max_tokens", None))
+        try:
+            return create(self, request)
+        finally:
+            _limit.reset(token)
+
+    structured_output.StructuredOutputManager._create_grammar = create_grammar
+    _knows_limits = True
 
 
 def _mask_on_cpu() -> None:
