@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::entry::{MaskEntry, TokenSet, clear_bits};
 use super::events::{KeyEvent, KeyEvents};
 use super::exits::{ExitsId, NO_EXITS};
+use crate::vocab::Child;
 
 /// A mask being put together.
 #[derive(Default)]
@@ -15,6 +16,8 @@ pub(super) struct Mask {
     pub(super) removed: Vec<u32>,
     pub(super) tokens: Vec<u32>,
     pub(super) exits: Vec<u32>,
+    /// The children of those, if they are known.
+    pub(super) heads: Option<Vec<Child>>,
     /// Further exits, as sets that are known: mostly one, and then it is all of them.
     pub(super) left_at: SmallVec<[ExitsId; 2]>,
     /// Events shared with other masks, and further ones.

@@ -15,6 +15,8 @@ pub(super) struct OwnBytes {
     pub(super) tokens: TokenSet,
     /// Nodes of the vocabulary's trie at which the frame may be complete.
     pub(super) exits: Vec<u32>,
+    /// The children of all exits, in any order, where the vocabulary's trie was walked.
+    pub(super) heads: Option<Vec<Child>>,
     /// Residuals that go on in parts.
     pub(super) parts: Vec<Part>,
 }
@@ -56,7 +58,8 @@ pub(super) struct FrameWalk<'a> {
 impl<'a> FrameWalk<'a> {
     pub(super) fn new(store: &'a Store, trie: &'a Trie) -> Self {
         let words = store.vocab.as_ref().map_or(0, |vocab| vocab.words());
-        let found = OwnBytes { tokens: TokenSet::new(words), ..OwnBytes::default() };
+        let heads = (!trie.is_derived()).then(Vec::new);
+        let found = OwnBytes { tokens: TokenSet::new(words), heads, ..OwnBytes::default() };
         Self { store, trie, regular: false, bulk: (EMPTY, None), behind: (EMPTY, None), found }
     }
 
@@ -67,8 +70,11 @@ impl<'a> FrameWalk<'a> {
 
     /// All that was found.
     pub(super) fn finish(mut self) -> OwnBytes {
+        let count = self.found.exits.len();
         self.found.exits.sort_unstable();
         self.found.exits.dedup();
+        // Those of an exit that was found twice are there twice.
+        self.found.heads = self.found.heads.filter(|_| self.found.exits.len() == count);
         for part in &mut self.found.parts {
             if !part.nodes.is_sorted() {
                 part.nodes.sort_unstable();
@@ -239,6 +245,9 @@ impl<'a> FrameWalk<'a> {
             // Leaves matter only to what has ended for good: it may have been a key.
             if nullable && (!leaf || frame == EPS) {
                 Self::origins(trie, node, &mut self.found.exits);
+                if let Some(heads) = &mut self.found.heads {
+                    heads.extend_from_slice(trie.children(node));
+                }
             }
             if !leaf && frame != EPS {
                 self.visit(node, frame);
@@ -262,11 +271,14 @@ impl<'a> FrameWalk<'a> {
     /// place `run`.
     fn scan_below(&mut self, node: &Sibling, end: u32, of: &Loop, run: &mut u32) {
         let (store, trie) = (self.store, self.trie);
-        if of.nullable {
-            Self::origins(trie, node.child.node(), &mut self.found.exits);
-        }
         let mut only = Sibling::default();
         let siblings = trie.siblings_below(node, &mut only);
+        if of.nullable {
+            Self::origins(trie, node.child.node(), &mut self.found.exits);
+            if let Some(heads) = &mut self.found.heads {
+                heads.extend(siblings.iter().map(|sibling| sibling.child));
+            }
+        }
         for (i, sibling) in siblings.iter().enumerate() {
             let (b, at) = (sibling.child.byte(), sibling.child.node());
             let end = siblings.get(i + 1).map_or(end, |next| next.tokens);

@@ -104,9 +104,9 @@ impl Space {
 
     /// The entry of a string or regular expression.
     fn keep(&self, found: OwnBytes, base: Option<Arc<[u32]>>) -> u32 {
-        let OwnBytes { tokens, exits, parts } = found;
+        let OwnBytes { tokens, exits, heads, parts } = found;
         debug_assert!(parts.is_empty(), "what is regular calls no rule");
-        let mut mask = Mask { base, exits, ..Mask::default() };
+        let mut mask = Mask { base, exits, heads, ..Mask::default() };
         mask.add_tokens(tokens);
         self.store_mask(mask)
     }
@@ -127,7 +127,11 @@ impl Space {
         }
         mask.exits.sort_unstable();
         mask.exits.dedup();
+        let many = mask.exits.len() > MANY;
         let all = self.exits_id(std::mem::take(&mut mask.exits));
+        if let Some(heads) = mask.heads.take().filter(|_| many && mask.left_at.is_empty()) {
+            self.exits.set_met(all, heads, |bytes| self.store.charge(bytes));
+        }
         mask.left_at = SmallVec::from_slice(&[all]);
         all
     }
@@ -315,7 +319,7 @@ impl Space {
             let text = self.text();
             if state.content == self.store.any {
                 let (tokens, exits) = text.others(state.lo, state.hi);
-                let found = OwnBytes { tokens: tokens.into(), exits, parts: Vec::new() };
+                let found = OwnBytes { tokens: tokens.into(), exits, ..OwnBytes::default() };
                 return self.keep(found, Some(text.plain(state.hi).clone()));
             }
             if state.hi == UNBOUNDED && self.store.takes_any_prefix(state.content) {
@@ -402,14 +406,15 @@ impl Space {
         }
         if self.store.has_bytes(frame) {
             let in_class = if exits == AT_ROOT { self.in_class(frame) } else { None };
-            let (OwnBytes { tokens, exits: left, parts }, base) = match in_class {
+            let (OwnBytes { tokens, exits: left, heads, parts }, base) = match in_class {
                 Some((own, base)) => (own, Some(base)),
                 None => (self.walk_from(exits, frame), None),
             };
             mask.more |= base.is_some() || !tokens.is_empty();
             mask.add_base(base);
             mask.add_tokens(tokens);
-            mask.exits.extend(left);
+            debug_assert!(mask.exits.is_empty(), "a frame is walked once");
+            (mask.exits, mask.heads) = (left, heads);
             for Inside { frame, nodes, walked } in parts {
                 let at = self.exits_id(nodes);
                 if let Some(tails) = self.tails(exits) {
