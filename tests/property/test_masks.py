@@ -29,7 +29,28 @@ OPTIONS = st.fixed_dictionaries(
         "indent": st.sampled_from([None, None, None, 1]),
     }
 )
+
+
+@st.composite
+def texts_with_marks(draw: st.DrawFn) -> Grammar:
+    """Free texts that end at certain marks, or anywhere, and what goes on there: in rules, and behind triggers."""
+    marks = st.sampled_from([",", ":", "}", "]", "-", ".", "1", " ", "b", "é"])
+    if draw(st.booleans()):
+        trigger, end = draw(marks), draw(marks)
+        tag = {"begin": trigger + draw(st.sampled_from(["", "a", ","])), "content": {"type": "any_text"}, "end": end}
+        free = {"type": "triggered_tags", "triggers": [trigger], "tags": [tag]}
+        free["at_least_one"], free["stop_after_first"] = draw(st.booleans()), draw(st.booleans())
+        return Grammar.structural_tag({"type": "structural_tag", "format": free})
+    without = "".join(sorted(draw(st.sets(marks, max_size=3)))).replace("]", "\\]").replace("-", "\\-")
+    count = draw(st.sampled_from(["*", "+", "{0,4}"]))
+    text = draw(st.sampled_from(["", "[a-z] ", '"a"? '])) + f"[^{without}\\n]{count}"
+    between = draw(st.sampled_from(['"\\n"', f'"{draw(marks)}"', f'"{draw(marks)}" "{draw(marks)}"?', '"ab"', "[1-9]"]))
+    last = draw(st.sampled_from(["", ' "."', ' "\\u2028"?']))
+    return Grammar.ebnf(f"root ::= text ({between} text)*{last}\ntext ::= {text}")
+
+
 GRAMMARS = st.one_of(
+    texts_with_marks(),
     anchored.map(Grammar.regex),
     st.tuples(schemas(), OPTIONS).map(lambda pair: Grammar.json_schema(pair[0], **pair[1])),
     st.tuples(schemas(), OPTIONS).map(lambda pair: Grammar.json_schema(pair[0], **pair[1])),

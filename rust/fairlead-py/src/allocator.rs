@@ -8,6 +8,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[cfg(target_os = "linux")]
 const ARENA: usize = 1 << 30;
 
+/// mimalloc's option for how many milliseconds freed memory is kept before it is given back, ten times as many in an arena; the
+/// crate has no name for it.
+#[cfg(target_os = "linux")]
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+/// A page that is given back is found and cleared anew when it is next needed, which takes longer than what most steps compute.
+/// What was read to make a vocabulary and its tries is room enough for what masks are put together in.
+#[cfg(target_os = "linux")]
+const KEPT: std::ffi::c_long = 1000;
+
 /// mimalloc asks for huge pages. One of these is cleared as a whole when it is first touched, which a single step of a text then
 /// waits for, for milliseconds in a virtual machine whose host has to find the memory. So its first arena is one without, made
 /// before anything is allocated; that of the process and of other libraries stays as it is, which `allow_thp=0` would change.
@@ -19,10 +28,12 @@ const ARENA: usize = 1 << 30;
 #[unsafe(link_section = ".init_array")]
 static RESERVE: extern "C" fn() = {
     extern "C" fn reserve() {
-        // SAFETY: mimalloc may be set up from anywhere, and does so once. The other call needs nothing but that, and a last argument
-        // that is null or may be written to. Where it fails there is no arena yet, and mimalloc makes one in its own way.
+        // SAFETY: mimalloc may be set up from anywhere, and does so once. The other calls need nothing but that: an option that
+        // exists (one set by the environment stays as it is), and a last argument that is null or may be written to. Where there
+        // is no room for the arena, mimalloc makes one in its own way.
         unsafe {
             libmimalloc_sys::mi_process_init();
+            libmimalloc_sys::mi_option_set_default(PURGE_DELAY, KEPT);
             libmimalloc_sys::mi_reserve_os_memory_ex(ARENA, true, false, false, std::ptr::null_mut());
         }
     }

@@ -77,6 +77,8 @@ pub(super) struct Classes {
     groups: Vec<(Class, Group)>,
     /// For each ASCII byte that is no letter: where it follows whole characters.
     entered: Vec<Vec<Entered>>,
+    /// For each [rare](RARE) byte: the nodes of whole characters on the way to where it follows, their own in `before`.
+    passed: Vec<Vec<Entered>>,
     /// All tokens of whole characters, as a bitmask.
     all: Box<[u32]>,
     /// For each ASCII byte that is [rare](RARE), the tokens that it occurs in; and those with separators.
@@ -118,10 +120,12 @@ impl Classes {
                 group.row = Some(row.into());
             }
         }
-        let mut entered = vec![Vec::new(); 128];
-        enter(&vocab.trie, ROOT, Class::NONE, 0, &mut entered);
+        let none = vec![Vec::new(); 128];
+        let mut ways = Ways { entered: none.clone(), passed: none, last: vec![Vec::new(); 128], path: Vec::new() };
+        ways.enter(&vocab.trie, ROOT, Class::NONE, 0);
+        let Ways { entered, passed, .. } = ways;
         let (all, words, masks, longest) = (all.into(), vocab.words(), Memo::default(), Memo::default());
-        Self { groups, entered, all, with, separated, words, masks, longest }
+        Self { groups, entered, passed, all, with, separated, words, masks, longest }
     }
 
     /// Calls `each` with the groups that may have tokens made of a class alone, and whether all of theirs are.
@@ -203,39 +207,61 @@ fn class_of(token: &[u8]) -> Option<(u32, Class)> {
     (chars > 0).then_some((chars, class))
 }
 
-fn enter(trie: &Trie, node: u32, before: Class, chars: u32, out: &mut [Vec<Entered>]) {
-    for next in trie.children(node) {
-        let (b, child) = (next.byte(), next.node());
-        if b < 0x80 {
-            if LETTERS >> b & 1 == 0 {
-                out[usize::from(b)].push(Entered { node: *next, before, chars });
-            }
-            let class = Class { ascii: before.ascii | 1 << b, ..before };
-            enter(trie, child, class, chars + 1, out);
-        } else if let Some(more @ 1..=3) = (b.leading_ones() as usize).checked_sub(1) {
-            enter_char(trie, child, more, &mut vec![b], before, chars, out);
-        }
-    }
+/// Where bytes follow whole characters, while the trie is gone through.
+struct Ways {
+    entered: Vec<Vec<Entered>>,
+    passed: Vec<Vec<Entered>>,
+    /// For each byte the way to where it followed last.
+    last: Vec<Vec<Child>>,
+    /// The nodes of whole characters on the way, the root left out.
+    path: Vec<Entered>,
 }
 
-/// The same inside a character that still lacks some bytes.
-fn enter_char(
-    trie: &Trie,
-    node: u32,
-    more: usize,
-    written: &mut Vec<u8>,
-    before: Class,
-    chars: u32,
-    out: &mut [Vec<Entered>],
-) {
-    if more == 0 {
-        let c = std::str::from_utf8(written).ok().and_then(|text| text.chars().next());
-        return enter(trie, node, before.with(c.unwrap_or(char::REPLACEMENT_CHARACTER)), chars + 1, out);
+impl Ways {
+    fn enter(&mut self, trie: &Trie, node: u32, before: Class, chars: u32) {
+        for next in trie.children(node) {
+            let b = next.byte();
+            if b < 0x80 {
+                if LETTERS >> b & 1 == 0 {
+                    self.entered[usize::from(b)].push(Entered { node: *next, before, chars });
+                }
+                if RARE >> b & 1 == 1 {
+                    self.pass(b);
+                }
+                self.go_on(trie, *next, Class { ascii: before.ascii | 1 << b, ..before }, chars + 1);
+            } else if let Some(more @ 1..=3) = (b.leading_ones() as usize).checked_sub(1) {
+                self.enter_char(trie, *next, more, &mut vec![b], before, chars);
+            }
+        }
     }
-    for next in trie.children(node).iter().filter(|next| next.byte() & 0xC0 == 0x80) {
-        written.push(next.byte());
-        enter_char(trie, next.node(), more - 1, written, before, chars, out);
-        written.pop();
+
+    /// Goes on behind a character, which is part of `before`.
+    fn go_on(&mut self, trie: &Trie, node: Child, before: Class, chars: u32) {
+        self.path.push(Entered { node, before, chars });
+        self.enter(trie, node.node(), before, chars);
+        self.path.pop();
+    }
+
+    /// Notes the nodes on the way to a byte, each once: the beginning of the way is that of the last one, or new.
+    fn pass(&mut self, b: u8) {
+        let (passed, last) = (&mut self.passed[usize::from(b)], &mut self.last[usize::from(b)]);
+        let known = self.path.iter().zip(&*last).take_while(|(at, old)| at.node == **old).count();
+        last.truncate(known);
+        last.extend(self.path[known..].iter().map(|at| at.node));
+        passed.extend_from_slice(&self.path[known..]);
+    }
+
+    /// The same inside a character that still lacks some bytes.
+    fn enter_char(&mut self, trie: &Trie, node: Child, more: usize, written: &mut Vec<u8>, before: Class, chars: u32) {
+        if more == 0 {
+            let c = std::str::from_utf8(written).ok().and_then(|text| text.chars().next());
+            return self.go_on(trie, node, before.with(c.unwrap_or(char::REPLACEMENT_CHARACTER)), chars + 1);
+        }
+        for next in trie.children(node.node()).iter().filter(|next| next.byte() & 0xC0 == 0x80) {
+            written.push(next.byte());
+            self.enter_char(trie, *next, more - 1, written, before, chars);
+            written.pop();
+        }
     }
 }
 
@@ -257,14 +283,10 @@ pub(super) struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    /// The chain of a frame at whose start no rule is called, if it has one.
+    /// The chain of a frame at whose start no rule is called, if it has one. That the frame may end there isn't asked.
     pub(super) fn new(store: &'a Store, known: &'a ChainSteps, frame: ExprId) -> Option<Self> {
         let flags = store.flags(frame);
-        if flags.labels()
-            || flags.nullable()
-            || flags.starts_calls()
-            || (flags.calls() && !Self::may_begin(store, frame))
-        {
+        if flags.labels() || (flags.calls() && !Self::may_begin(store, frame)) {
             return None;
         }
         let mut targets: Vec<(ExprId, u128)> = Vec::new();
@@ -300,6 +322,22 @@ impl<'a> Chain<'a> {
         }
     }
 
+    /// The nodes at which the frame may be complete on the way to where tokens leave the class; `None` if there may be others.
+    /// What is of the class alone needs none: it is allowed, whatever follows the frame.
+    fn exits(&self, classes: &Classes) -> Option<Vec<u32>> {
+        // By other characters too many tokens leave it, and they are in no list.
+        if !self.endless || !self.class.beyond || !self.class.separators || !self.class.ascii & !RARE != 0 {
+            return None;
+        }
+        let may_end = |at: &&Entered| {
+            let state = self.states.get(at.chars as usize).or(self.states.last());
+            self.class.has(at.before) && state.is_some_and(|&state| self.store.nullable(state))
+        };
+        let elsewhere = classes.passed.iter().enumerate().filter(|(b, _)| self.class.ascii >> b & 1 == 0);
+        let exits = elsewhere.flat_map(|(_, passed)| passed.iter().filter(may_end)).map(|at| at.node.node()).collect();
+        Some(exits)
+    }
+
     /// The state after some characters; `None` where the characters begin to matter, or where it is too involved.
     fn state(&mut self, chars: u32) -> Option<ExprId> {
         while !self.endless && !self.ended && self.states.len() <= chars as usize {
@@ -333,18 +371,22 @@ impl<'a> Chain<'a> {
     }
 
     /// How many characters the tokens of the class alone may have, and the nodes of the trie at which other tokens
-    /// leave the class, with where they lead; `None` if a walk is the better way.
-    pub(super) fn leave(&mut self, classes: &Classes, trie: &Trie) -> Option<(u32, Leaving)> {
+    /// leave the class, with where they lead, and those at which the frame may be complete before; `None` if a walk is the
+    /// better way.
+    pub(super) fn leave(&mut self, classes: &Classes, trie: &Trie) -> Option<(u32, Leaving, Vec<u32>)> {
         self.state(1);
         if !self.endless {
             self.state(classes.longest(self.class) + 1);
         }
         let limit = if self.ended { self.states.len() as u32 - 1 } else { u32::MAX };
         let mut leaving = 0u128;
-        for (chars, &state) in self.states.iter().enumerate() {
-            if chars > 0 && self.store.nullable(state) {
-                return None;
-            }
+        let may_end = self
+            .states
+            .iter()
+            .enumerate()
+            .any(|(chars, &state)| (chars > 0 || self.states.len() == 1) && self.store.nullable(state));
+        let exits = if may_end { self.exits(classes)? } else { Vec::new() };
+        for &state in &self.states {
             for edge in self.store.row(state).edges.iter().filter(|e| self.store.alive(e.to)) {
                 // What is beyond the class is no way out, and a special token is in no class.
                 if (edge.hi >= 0x80 && !self.class.beyond) || Vocabulary::is_special(&[edge.hi]) {
@@ -391,7 +433,7 @@ impl<'a> Chain<'a> {
                 }
             }
         }
-        Some((limit, out))
+        Some((limit, out, exits))
     }
 
     /// The nodes entered by one of some bytes after so many characters of the class.

@@ -37,8 +37,7 @@ struct Exits {
     nodes: OnceLock<Box<[u32]>>,
     lacking: Option<Lacking>,
     tails: OnceLock<Option<Tails>>,
-    /// The children of all nodes, if they were met when the nodes were found; and by their bytes.
-    met: OnceLock<Vec<Child>>,
+    /// The children of all nodes, by their bytes.
     heads: OnceLock<Box<[Child]>>,
     /// The events of keys that are completed at these nodes.
     events: OnceLock<Arc<KeyEvents>>,
@@ -137,43 +136,20 @@ impl ExitSets {
 
     /// The children of all nodes of a set, by their bytes: of very many nodes, few go on with what a frame begins with.
     pub(super) fn heads(&self, main: &Trie, exits: ExitsId, charge: impl Fn(usize)) -> &[Child] {
-        let set = &self.sets[exits as usize];
-        set.heads.get_or_init(|| {
-            // Each node is a wait for memory: its children are read once, and then sorted by counting, as there are many of
-            // them and a byte has few values.
-            let children = set.met.get_or_init(|| {
-                let nodes = self.nodes(exits);
-                let mut children = Vec::with_capacity(nodes.len() * 4);
-                for &node in nodes {
-                    children.extend_from_slice(main.children(node));
-                }
-                charge(children.len() * size_of::<Child>());
-                children
-            });
-            let mut places = [0usize; 257];
-            for child in children {
-                places[usize::from(child.byte()) + 1] += 1;
+        self.sets[exits as usize].heads.get_or_init(|| {
+            // Each node is a wait for memory: its children are read once.
+            let nodes = self.nodes(exits);
+            let mut children = Vec::with_capacity(nodes.len() * 4);
+            for &node in nodes {
+                children.extend_from_slice(main.children(node));
             }
-            for byte in 0..256 {
-                places[byte + 1] += places[byte];
-            }
-            let mut heads = vec![Child::default(); children.len()];
-            for child in children {
-                let place = &mut places[usize::from(child.byte())];
-                heads[*place] = *child;
-                *place += 1;
-            }
-            charge(heads.len() * size_of::<Child>());
-            heads.into()
+            by_bytes(&children, charge)
         })
     }
 
     /// Tells the children of all nodes of a set, in any order, where they are known already.
-    pub(super) fn set_met(&self, exits: ExitsId, children: Vec<Child>, charge: impl Fn(usize)) {
-        self.sets[exits as usize].met.get_or_init(|| {
-            charge(children.len() * size_of::<Child>());
-            children
-        });
+    pub(super) fn set_heads(&self, exits: ExitsId, children: &[Child], charge: impl Fn(usize)) {
+        self.sets[exits as usize].heads.get_or_init(|| by_bytes(children, charge));
     }
 
     /// Tells what follows a set, merged, where that is known already.
@@ -200,4 +176,23 @@ impl ExitSets {
     pub(super) fn nested(&self, main: &Trie, exits: ExitsId) -> bool {
         self.nodes(exits).windows(2).any(|pair| pair[1] < main.end(pair[0]))
     }
+}
+
+/// Sorts children by counting: there are many of them, and a byte has few values.
+fn by_bytes(children: &[Child], charge: impl Fn(usize)) -> Box<[Child]> {
+    let mut places = [0usize; 257];
+    for child in children {
+        places[usize::from(child.byte()) + 1] += 1;
+    }
+    for byte in 0..256 {
+        places[byte + 1] += places[byte];
+    }
+    let mut sorted = vec![Child::default(); children.len()];
+    for &child in children {
+        let place = &mut places[usize::from(child.byte())];
+        sorted[*place] = child;
+        *place += 1;
+    }
+    charge(size_of_val(&*sorted));
+    sorted.into()
 }

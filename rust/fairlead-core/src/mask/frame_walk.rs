@@ -244,14 +244,19 @@ impl<'a> FrameWalk<'a> {
             self.found.tokens.extend(trie.own_tokens(node));
             // Leaves matter only to what has ended for good: it may have been a key.
             if nullable && (!leaf || frame == EPS) {
-                Self::origins(trie, node, &mut self.found.exits);
-                if let Some(heads) = &mut self.found.heads {
-                    heads.extend_from_slice(trie.children(node));
-                }
+                self.leave_at(node);
             }
             if !leaf && frame != EPS {
                 self.visit(node, frame);
             }
+        }
+    }
+
+    /// Notes that the frame may be complete at a node.
+    pub(super) fn leave_at(&mut self, node: u32) {
+        Self::origins(self.trie, node, &mut self.found.exits);
+        if let Some(heads) = &mut self.found.heads {
+            heads.extend_from_slice(self.trie.children(node));
         }
     }
 

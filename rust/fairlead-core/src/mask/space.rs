@@ -130,7 +130,7 @@ impl Space {
         let many = mask.exits.len() > MANY;
         let all = self.exits_id(std::mem::take(&mut mask.exits));
         if let Some(heads) = mask.heads.take().filter(|_| many && mask.left_at.is_empty()) {
-            self.exits.set_met(all, heads, |bytes| self.store.charge(bytes));
+            self.exits.set_heads(all, &heads, |bytes| self.store.charge(bytes));
         }
         mask.left_at = SmallVec::from_slice(&[all]);
         all
@@ -494,11 +494,14 @@ impl Space {
     fn in_class(&self, frame: ExprId) -> Option<(OwnBytes, Arc<[u32]>)> {
         let mut chain = Chain::new(&self.store, &self.chains, frame)?;
         let classes = self.text().classes(&self.vocab);
-        let (chars, leaving) = chain.leave(classes, &self.vocab.trie)?;
+        let (chars, leaving, exits) = chain.leave(classes, &self.vocab.trie)?;
         let new = if self.store.flags(frame).calls() { FrameWalk::new } else { FrameWalk::regular };
         let mut walk = new(&self.store, &self.vocab.trie);
         for (frame, nodes) in &leaving {
             walk.enter(*frame, nodes);
+        }
+        for node in exits {
+            walk.leave_at(node);
         }
         Some((walk.finish(), classes.mask(chain.class, chars, &self.store)))
     }
