@@ -394,7 +394,9 @@ impl Space {
     fn put_together(&self, mask: &mut Mask, exits: ExitsId, frame: ExprId, entered: bool, own: Events) {
         if let Some((first, rest)) = leading(&self.store, frame) {
             let left = self.add(mask, exits, first, true, Events::Inner);
-            let few = self.exits.nodes(left).len() <= TOGETHER && self.exits.nodes(exits).len() <= MANY;
+            let (behind, before) = (self.exits.nodes(left).len(), self.exits.nodes(exits).len());
+            // From a single node others go on too, who may have found what follows already.
+            let few = behind <= TOGETHER && before <= MANY && (behind, before) != (1, 1);
             if few && !self.store.nullable(rest) {
                 // Whitespace or none: what follows is found at once.
                 return self.add_rest(mask, self.both(exits, left), rest, own);
