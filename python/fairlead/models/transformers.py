@@ -322,9 +322,11 @@ class TransformersModel(LocalModel):
     ) -> Any:
         """Run requests of equal options as one batch; returns the ids of prompts and answers."""
         options = _sampling(requests[0].options)
+        asked = self._guesses(requests[0])
         # Transformers' own guesses, where the states can't go back; a batch goes without any.
-        drafts = self._guesses(requests[0]) if lookup is None and len(requests) == 1 else 0
-        options[_LOOKUP] = drafts or None
+        drafts = asked if lookup is None and len(requests) == 1 else 0
+        if asked != drafts or _LOOKUP in options:
+            options[_LOOKUP] = drafts or None
         pad = self._pad_token(options)
         if pad is not None and self.model.generation_config.pad_token_id is None:
             options.setdefault("pad_token_id", pad)

@@ -283,7 +283,8 @@ pub(super) struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    /// The chain of a frame at whose start no rule is called, if it has one. That the frame may end there isn't asked.
+    /// The chain of a frame's own bytes, if it has one: what rules it may call at its start, and whether it may end there, isn't
+    /// asked.
     pub(super) fn new(store: &'a Store, known: &'a ChainSteps, frame: ExprId) -> Option<Self> {
         let flags = store.flags(frame);
         if flags.labels() || (flags.calls() && !Self::may_begin(store, frame)) {
