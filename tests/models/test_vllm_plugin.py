@@ -109,6 +109,11 @@ def test_unknown_options_are_refused(options):
         budget_of_request(config)
 
 
+def test_no_options_are_options_too():
+    config = SimpleNamespace(additional_config={"fairlead": {}})
+    assert uses_fairlead(config) and budget_of_request(config)() is None
+
+
 def test_several_requests_and_several_answers(llm):
     params = [
         SamplingParams(

@@ -36,11 +36,10 @@ def decoding_loop(jump: JumpProcessor | None, lookup: PromptLookup | None, strea
         first = {name: rest[name] for name in ("pixel_values",) if rest.get(name) is not None}
         room = None if generation_config.max_length is None else int(generation_config.max_length)
 
-        def with_tokens(ids: Any, tokens: list[int]) -> Any:
-            more = torch.tensor([tokens], dtype=ids.dtype, device=ids.device)
+        def with_tokens(ids: Any, tokens: Any) -> Any:
             if streamer is not None:
-                streamer.put(more[0].cpu())
-            return torch.cat([ids, more], dim=1)
+                streamer.put(tokens[0].cpu())
+            return torch.cat([ids, tokens.to(ids.device)], dim=1)
 
         def jumped(ids: Any) -> tuple[Any, bool]:
             """The ids with what must follow them, and whether that ends the text."""
@@ -49,7 +48,7 @@ def decoding_loop(jump: JumpProcessor | None, lookup: PromptLookup | None, strea
                 span = span[: max(0, room - ids.shape[1])]
             if not span:
                 return ids, False
-            ids = with_tokens(ids, span)
+            ids = with_tokens(ids, ids.new_tensor([span]))
             return ids, bool(stopping_criteria(ids, None).all())
 
         def guess(ids: Any) -> list[int]:
@@ -83,7 +82,7 @@ def decoding_loop(jump: JumpProcessor | None, lookup: PromptLookup | None, strea
                     token = torch.multinomial(torch.softmax(scores, dim=-1), num_samples=1)
                 else:
                     token = scores.argmax(dim=-1, keepdim=True)
-                input_ids = with_tokens(input_ids, token[0].tolist())
+                input_ids = with_tokens(input_ids, token)
                 done = bool(stopping_criteria(input_ids, None).all())
                 if not done:
                     input_ids, done = jumped(input_ids)

@@ -29,7 +29,8 @@ _knows_limits = False
 
 def uses_fairlead(vllm_config: Any) -> bool:
     """Whether an engine was configured with ``additional_config={"fairlead": True}``, or with options in its place."""
-    return bool(_asked(vllm_config))
+    asked = _asked(vllm_config)
+    return isinstance(asked, Mapping) or bool(asked)
 
 
 def budget_of_request(vllm_config: Any) -> Callable[[], int | None]:

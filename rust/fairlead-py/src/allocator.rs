@@ -8,10 +8,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[cfg(target_os = "linux")]
 const ARENA: usize = 1 << 30;
 
-/// mimalloc's option for how many milliseconds freed memory is kept before it is given back, ten times as many in an arena; the
-/// crate has no name for it.
+/// mimalloc's option for how many milliseconds freed memory is kept before it is given back, ten times as many in an arena. The
+/// crate has no name for it, but for the one before it and the one behind.
 #[cfg(target_os = "linux")]
-const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = libmimalloc_sys::mi_option_eager_commit_delay + 1;
+#[cfg(target_os = "linux")]
+const _: () = assert!(PURGE_DELAY + 1 == libmimalloc_sys::mi_option_use_numa_nodes);
 /// A page that is given back is found and cleared anew when it is next needed, which takes longer than what most steps compute.
 /// What was read to make a vocabulary and its tries is room enough for what masks are put together in.
 #[cfg(target_os = "linux")]

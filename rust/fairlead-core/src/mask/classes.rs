@@ -32,6 +32,11 @@ impl Class {
         Self { beyond: self.beyond || !separator, separators: self.separators || separator, ..self }
     }
 
+    /// Whether it lacks [rare](RARE) ASCII characters only.
+    fn lacks_little(self) -> bool {
+        !self.ascii & !RARE == 0
+    }
+
     fn has(self, made_of: Class) -> bool {
         let others = (self.beyond || !made_of.beyond) && (self.separators || !made_of.separators);
         made_of.ascii & !self.ascii == 0 && others
@@ -168,7 +173,7 @@ impl Classes {
         // Without a bound it doesn't matter how long the longest is, which takes a look at every list.
         let chars = if chars == u32::MAX { chars } else { chars.min(self.longest(class)) };
         self.masks.get_or_insert_with((class, chars), || {
-            if chars == u32::MAX && class.beyond && !class.ascii & !RARE == 0 {
+            if chars == u32::MAX && class.beyond && class.lacks_little() {
                 store.charge(self.words * 4);
                 return self.without(class);
             }
@@ -327,7 +332,7 @@ impl<'a> Chain<'a> {
     /// What is of the class alone needs none: it is allowed, whatever follows the frame.
     fn exits(&self, classes: &Classes) -> Option<Vec<u32>> {
         // By other characters too many tokens leave it, and they are in no list.
-        if !self.endless || !self.class.beyond || !self.class.separators || !self.class.ascii & !RARE != 0 {
+        if !self.endless || !self.class.beyond || !self.class.separators || !self.class.lacks_little() {
             return None;
         }
         let may_end = |at: &&Entered| {
