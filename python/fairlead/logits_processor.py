@@ -351,8 +351,8 @@ class LogitsProcessor:
                 masked.append(r)
         if masked:
             apply_token_bitmask_inplace(out, self._bitmask, None if len(masked) == len(rows) else masked)
-            if raw and not out.is_cpu:
-                # Asking the device for its highest scores would wait for the model.
+            if raw:
+                # Only the grammar can have left nothing; asking a device for its scores would wait for the model.
                 self._refuse_empty(masked)
             else:
                 self._revive(out, masked)

@@ -11,6 +11,7 @@ from fairlead.errors import ConfigurationError, MessageError
 from fairlead.images import load_image
 from fairlead.models._checkpoint import load_checkpoint
 from fairlead.models._decoding import decoding_loop
+from fairlead.models._few_rows import few_rows_at_once
 from fairlead.models._jump import CanonicalSpans, JumpProcessor
 from fairlead.models._kv_cache import (
     cache_argument,
@@ -363,13 +364,14 @@ class TransformersModel(LocalModel):
             constraint = LogitsProcessor(compiled, inplace=inplace, token_budget=budgets)
             processors.append(constraint)
         try:
-            ids = self.model.generate(
-                **prompt,
-                **options,
-                max_new_tokens=limit,
-                stopping_criteria=criteria,
-                logits_processor=processors,
-            )
+            with few_rows_at_once(self.model):
+                ids = self.model.generate(
+                    **prompt,
+                    **options,
+                    max_new_tokens=limit,
+                    stopping_criteria=criteria,
+                    logits_processor=processors,
+                )
         finally:
             for request in requests:
                 request.max_new_tokens = limit
