@@ -27,11 +27,11 @@ impl<'a> Reader<'a> {
         let mut demands: Vec<Demands> = Vec::new();
         for (i, branch) in branches.iter().enumerate() {
             let tail = format!("/{keyword}/{i}");
-            let branch_shape = self.subschema(place, branch, &tail)?;
+            let branch_shape = self.subschema(place, branch, format_args!("{tail}"))?;
             if keyword == "allOf" {
                 *shape = self.meet(shape, &branch_shape, &place.pointer)?;
             } else {
-                demands.push(self.sub(place, branch, &tail)?);
+                demands.push(self.sub(place, branch, format_args!("{tail}"))?);
                 shapes.push(branch_shape);
             }
         }
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         if yes.is_none() && no.is_none() && !self.documents.evaluates {
             return Ok(());
         }
-        let test = self.subschema(place, value, "/if")?;
+        let test = self.subschema(place, value, format_args!("/if"))?;
         if yes.is_none() && no.is_none() {
             // It constrains nothing, but what it has looked at counts.
             let mut either = Shape::any(self.store);
@@ -107,11 +107,11 @@ impl<'a> Reader<'a> {
         let mut holds = (*test).clone();
         let mut fails = self.complement(&test, &format!("{}/if", place.pointer))?;
         if let Some(schema) = yes {
-            let then = self.subschema(place, schema, "/then")?;
+            let then = self.subschema(place, schema, format_args!("/then"))?;
             holds = self.meet(&holds, &then, &place.pointer)?;
         }
         if let Some(schema) = no {
-            let otherwise = self.subschema(place, schema, "/else")?;
+            let otherwise = self.subschema(place, schema, format_args!("/else"))?;
             fails = self.meet(&fails, &otherwise, &place.pointer)?;
         }
         holds.join(fails);
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Value::Object(_) | Value::Bool(_) if keyword != "dependentRequired" => {
-                    let schema = self.subschema(place, dependent, &format!("/{keyword}/{}", escaped(&key)))?;
+                    let schema = self.subschema(place, dependent, format_args!("/{keyword}/{}", escaped(&key)))?;
                     present = self.meet(&present, &schema, &at)?;
                 }
                 _ => return Err(Error::schema(&*at, format!("{keyword} does not take {dependent}"))),

@@ -29,7 +29,7 @@ impl Emitter<'_, '_> {
         for demands in arrays.prefix.iter().chain([&arrays.rest]) {
             // An item that nothing satisfies ends the array before it.
             let dead = demands.contains(&NEVER) || shapes.len() >= arrays.hi as usize;
-            shapes.push(if dead { Shape::default() } else { self.reader.shape_of(demands)? });
+            shapes.push(if dead { std::rc::Rc::default() } else { self.reader.shape_of(demands)? });
         }
         // A string that is one of a few somewhere is told apart by its number, wherever it stands.
         let mut words: IndexSet<String> = IndexSet::default();

@@ -1,5 +1,7 @@
 //! Schema documents: which draft they speak, what their identifiers name, and what a reference points to.
 
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
@@ -31,8 +33,10 @@ impl Place<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Documents<'a> {
     named: HashMap<String, Place<'a>>,
-    /// References that no `$id` or `$anchor` explains go through the tree: every place known so far.
+    /// The schemas that say something of themselves; others have what is around them.
     places: HashMap<usize, Place<'a>>,
+    /// Keep a place for all others too.
+    all_places: bool,
     /// The dynamic anchors of each resource; the one of `$recursiveAnchor` has no name.
     pub(super) dynamic: HashMap<Rc<str>, Vec<(Rc<str>, Place<'a>)>>,
     /// Whether some schema asks what has not been evaluated.
@@ -66,8 +70,8 @@ const NAMED: [&str; 6] =
     ["$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"];
 
 /// A token of a JSON pointer.
-pub(super) fn escaped(token: &str) -> String {
-    if token.contains(['~', '/']) { token.replace('~', "~0").replace('/', "~1") } else { token.to_owned() }
+pub(super) fn escaped(token: &str) -> Cow<'_, str> {
+    if token.contains(['~', '/']) { token.replace('~', "~0").replace('/', "~1").into() } else { token.into() }
 }
 
 /// Resolves a reference against a base, after RFC 3986 section 5.2 for the forms that schemas use.
@@ -129,39 +133,58 @@ impl<'a> Documents<'a> {
         let draft = self.forced.or(said).unwrap_or(draft);
         let place = Place { schema: root, pointer: pointer.into(), base: uri.into(), draft, scope: 0 };
         self.named.entry(uri.trim_end_matches('#').to_owned()).or_insert_with(|| place.clone());
-        self.index(place.clone())
+        self.index(&place, root, &mut String::new()).unwrap_or(place)
     }
 
-    fn index(&mut self, mut place: Place<'a>) -> Place<'a> {
-        let Value::Object(map) = place.schema else { return place };
-        // Most schemas have no name; those keywords are looked up only if there may be one.
-        if map.keys().any(|key| key.starts_with('$') || key == "id") {
-            self.name(&mut place, map);
+    /// Looks through a schema that stands below another one, at the end of a pointer from there; its place, if it says something
+    /// of itself.
+    fn index(&mut self, from: &Place<'a>, schema: &'a Value, tail: &mut String) -> Option<Place<'a>> {
+        let Value::Object(map) = schema else { return None };
+        // Most schemas have no name, and need no place before they are read.
+        let named = map.keys().any(|key| key.starts_with('$') || key == "id");
+        let mut place = None;
+        if named || self.all_places {
+            let mut own = Place { schema, pointer: format!("{}{tail}", from.pointer).into(), ..from.clone() };
+            if named {
+                self.name(&mut own, map);
+            }
+            self.places.insert(own.key(), own.clone());
+            place = Some(own);
         }
         self.evaluates |= map.keys().any(|key| key == "unevaluatedProperties" || key == "unevaluatedItems");
-        self.places.insert(place.key(), place.clone());
-        let child = |tail: String, schema: &'a Value| Place {
-            schema,
-            pointer: format!("{}{tail}", place.pointer).into(),
-            ..place.clone()
-        };
+        let mut own_tail = String::new();
+        let (from, tail) = place.as_ref().map_or((from, tail), |place| (place, &mut own_tail));
+        let length = tail.len();
         for (key, value) in map {
-            let at = || format!("/{}", escaped(key));
-            if NAMED.contains(&&**key) {
-                let at = at();
-                for (name, sub) in value.as_object().into_iter().flatten() {
-                    self.index(child(format!("{at}/{}", escaped(name)), sub));
-                }
-            } else if let Value::Array(items) = value {
-                if MANY.contains(&&**key) {
-                    let at = at();
-                    for (i, sub) in items.iter().enumerate() {
-                        self.index(child(format!("{at}/{i}"), sub));
+            let (named, several) = (NAMED.contains(&&**key), MANY.contains(&&**key));
+            let _ = match value {
+                Value::Object(_) | Value::Array(_) if named || several => write!(tail, "/{}", escaped(key)),
+                _ => Ok(()),
+            };
+            let inside = tail.len();
+            match value {
+                Value::Object(schemas) if named => {
+                    for (name, schema) in schemas {
+                        let _ = write!(tail, "/{}", escaped(name));
+                        self.index(from, schema, tail);
+                        tail.truncate(inside);
                     }
                 }
-            } else if ONE.contains(&&**key) {
-                self.index(child(at(), value));
+                Value::Array(schemas) if several => {
+                    for (i, schema) in schemas.iter().enumerate() {
+                        let _ = write!(tail, "/{i}");
+                        self.index(from, schema, tail);
+                        tail.truncate(inside);
+                    }
+                }
+                Value::Object(_) if ONE.contains(&&**key) => {
+                    tail.truncate(length);
+                    let _ = write!(tail, "/{}", escaped(key));
+                    self.index(from, value, tail);
+                }
+                _ => {}
             }
+            tail.truncate(length);
         }
         place
     }
@@ -232,7 +255,7 @@ impl<'a> Documents<'a> {
     }
 
     /// A schema right below another one.
-    pub(super) fn child(&self, parent: &Place<'a>, schema: &'a Value, tail: &str) -> Place<'a> {
+    pub(super) fn child(&self, parent: &Place<'a>, schema: &'a Value, tail: fmt::Arguments<'_>) -> Place<'a> {
         self.places.get(&(std::ptr::from_ref(schema) as usize)).cloned().unwrap_or_else(|| Place {
             schema,
             pointer: format!("{}{tail}", parent.pointer).into(),
@@ -269,7 +292,7 @@ impl<'a> Documents<'a> {
                 _ => None,
             };
             let next = next.ok_or_else(missing)?;
-            place = self.child(&place, next, &format!("/{}", escaped(&token)));
+            place = self.child(&place, next, format_args!("/{}", escaped(&token)));
         }
         Ok(place)
     }
@@ -289,7 +312,7 @@ fn percent_decoded(text: &str) -> String {
 
 /// Keywords that mean nothing to any draft, with the pointers to them.
 pub(super) fn unknown_keywords(root: &Value) -> Vec<(String, String)> {
-    let mut documents = Documents::default();
+    let mut documents = Documents { all_places: true, ..Documents::default() };
     documents.add("", root, Draft::Unnamed, "");
     let mut out = Vec::new();
     for place in documents.places.values() {

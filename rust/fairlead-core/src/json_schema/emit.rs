@@ -190,7 +190,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
             }
             let shape = self.reader.shape_of(&place.demands)?;
             self.depth = place.depth;
-            let slot = self.plan(shape)?;
+            let slot = self.plan(&shape)?;
             for array in &slot.arrays {
                 todo.extend(array.demands().map(|demands| self.inside(demands)));
             }
@@ -205,7 +205,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
         Ok(())
     }
 
-    fn plan(&mut self, mut shape: Shape) -> Result<Slot, Error> {
+    fn plan(&mut self, shape: &Shape) -> Result<Slot, Error> {
         let store = self.store;
         let mut simple = Vec::new();
         let mut literals: Vec<(Box<[u8]>, ExprId)> = Vec::new();
@@ -228,29 +228,26 @@ impl<'r, 'a> Emitter<'r, 'a> {
         }
         simple.push(store.switch(literals));
         let mut slot = Slot::default();
-        if self.is_indented() && self.depth >= MAX_INDENTED {
-            // Deeper values than that aren't written.
-            shape.arrays.clear();
-            shape.objects.clear();
-        }
-        for arrays in shape.arrays {
+        // Deeper values than that aren't written.
+        let written = !self.is_indented() || self.depth < MAX_INDENTED;
+        for arrays in shape.arrays.iter().filter(|_| written) {
             if let Some(value) = arrays.exact.clone() {
-                if self.reader.admits_array(&arrays, &value)? {
+                if self.reader.admits_array(arrays, &value)? {
                     simple.push(self.exactly(&value, self.depth)?);
                 }
             } else {
                 match arrays.unique.clone().filter(|_| arrays.hi > 1) {
-                    Some(pointer) => simple.push(self.distinct(&arrays, &pointer)?),
-                    None => slot.arrays.push(PlannedArray::new(&arrays)?),
+                    Some(pointer) => simple.push(self.distinct(arrays, &pointer)?),
+                    None => slot.arrays.push(PlannedArray::new(arrays)?),
                 }
             }
         }
-        for objects in shape.objects {
+        for objects in shape.objects.iter().filter(|_| written) {
             if let Some(value) = objects.exact.clone() {
-                if self.reader.admits_object(&objects, &value)? {
+                if self.reader.admits_object(objects, &value)? {
                     simple.push(self.exactly(&value, self.depth)?);
                 }
-            } else if let Some(planned) = PlannedObject::new(self.reader, &objects)? {
+            } else if let Some(planned) = PlannedObject::new(self.reader, objects)? {
                 slot.objects.push(planned);
             }
         }

@@ -101,7 +101,7 @@ impl Reader<'_> {
     /// The texts of the keys that `propertyNames` leaves.
     pub(super) fn key_content(&mut self, names: &Demands) -> Result<ExprId, Error> {
         let store = self.store;
-        let texts = self.shape_of(names)?.strings;
+        let texts = self.shape_of(names)?.strings.clone();
         Ok(text_content(store, &texts))
     }
 }

@@ -128,7 +128,7 @@ impl Emitter<'_, '_> {
                 return Err(Error::unsupported(pointer, "properties", what));
             }
             let with = |demand: u32| both(&member.demands, &only(demand));
-            let texts = self.reader.shape_of(&with(is_text))?.strings;
+            let texts = self.reader.shape_of(&with(is_text))?.strings.clone();
             let others = with(opposite(is_text));
             self.plan_all(&others)?;
             parameters.push(Parameter { key: member.key.clone(), required: member.required, texts, others });

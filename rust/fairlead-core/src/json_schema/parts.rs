@@ -41,7 +41,7 @@ impl<'a> Reader<'a> {
                     value.as_object().ok_or_else(|| Error::schema(&*at, format!("{keyword} must be an object")))?;
                 for (name, schema) in map {
                     let tail = format!("/{keyword}/{}", escaped(name));
-                    let demands = self.sub(place, schema, &tail)?;
+                    let demands = self.sub(place, schema, format_args!("{tail}"))?;
                     let keys = if keyword == "properties" {
                         more.order.insert(name.as_str().into());
                         Keys::Named(name.as_str().into())
@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
                 }
             }
             "additionalProperties" => {
-                let demands = self.sub(place, value, "/additionalProperties")?;
+                let demands = self.sub(place, value, format_args!("/additionalProperties"))?;
                 // The other keys are those of its siblings.
                 more.evaluated.all = evaluates;
                 if demands.is_empty() && !evaluates {
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
                 more.members.push((Keys::Others(Rc::new(names), patterns.into()), demands));
             }
             _ => {
-                let demands = self.sub(place, value, "/propertyNames")?;
+                let demands = self.sub(place, value, format_args!("/propertyNames"))?;
                 if demands.is_empty() {
                     return Ok(());
                 }
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
         match (keyword, value) {
             ("prefixItems" | "items", Value::Array(schemas)) => {
                 for (i, schema) in schemas.iter().enumerate() {
-                    more.prefix.push(self.sub(place, schema, &format!("/{keyword}/{i}"))?);
+                    more.prefix.push(self.sub(place, schema, format_args!("/{keyword}/{i}"))?);
                 }
                 more.evaluated.first = if evaluates { schemas.len() as u32 } else { 0 };
             }
@@ -109,14 +109,14 @@ impl<'a> Reader<'a> {
                 let known = keywords::kind("prefixItems", place.draft) == Kind::Supported;
                 let skipped = tuple("prefixItems").filter(|_| known).map_or(0, Vec::len);
                 more.prefix = vec![Rc::new([]) as Demands; skipped];
-                more.rest = self.sub(place, value, "/items")?;
+                more.rest = self.sub(place, value, format_args!("/items"))?;
                 more.evaluated.all = evaluates;
             }
             _ => {
                 // `additionalItems` says something only beside a list of items.
                 let Some(items) = tuple("items") else { return Ok(()) };
                 more.prefix = vec![Rc::new([]) as Demands; items.len()];
-                more.rest = self.sub(place, value, "/additionalItems")?;
+                more.rest = self.sub(place, value, format_args!("/additionalItems"))?;
                 more.evaluated.all = evaluates;
             }
         }
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
         value: &'a Value,
         shape: &mut Shape,
     ) -> Result<(), Error> {
-        let demands = self.sub(place, value, "/contains")?;
+        let demands = self.sub(place, value, format_args!("/contains"))?;
         let what = self.all_of(&demands);
         let known = keywords::kind("minContains", place.draft) == Kind::Supported;
         let limit = |keyword: &str, otherwise: u32| {
@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
         value: &'a Value,
         shape: &mut Shape,
     ) -> Result<(), Error> {
-        let demands = self.sub(place, value, &format!("/{keyword}"))?;
+        let demands = self.sub(place, value, format_args!("/{keyword}"))?;
         if keyword == "unevaluatedProperties" {
             for objects in shape.objects.iter_mut().filter(|o| !o.evaluated.all) {
                 if !demands.is_empty() {

@@ -1,10 +1,11 @@
 //! From keywords to shapes.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use super::document::{Documents, Place, escaped, keywords};
 use super::keywords::{self, Kind};
@@ -33,28 +34,29 @@ enum Source<'a> {
     Either(Rc<[u32]>),
 }
 
-/// A name for what a schema says, if that is only about its own value: such schemas are the same wherever they stand.
-fn leaf(place: &Place<'_>) -> Option<String> {
-    let mut said: Vec<(&str, &Value)> = Vec::new();
-    for (keyword, value) in keywords(place.schema)? {
+/// Writes a name for what a schema says and returns true, if that is only about its own value: such schemas are the same
+/// wherever they stand.
+fn leaf(place: &Place<'_>, name: &mut String) -> bool {
+    let mut said: SmallVec<[(&str, &Value); 8]> = SmallVec::new();
+    for (keyword, value) in keywords(place.schema).into_iter().flatten() {
         match &**keyword {
             "title" | "description" | "default" | "examples" | "$comment" | "deprecated" | "readOnly" | "writeOnly" => {
             }
             "type" | "enum" | "const" | "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum"
             | "multipleOf" | "minLength" | "maxLength" | "pattern" | "format" => said.push((keyword, value)),
-            _ => return None,
+            _ => return false,
         }
     }
     let short = |value: &Value| value.as_array().is_none_or(|all| all.len() <= 16);
     if !said.iter().all(|(_, value)| short(value)) {
-        return None;
+        return false;
     }
     said.sort_unstable_by_key(|(keyword, _)| *keyword);
-    let mut name = format!("{:?}", place.draft);
+    let _ = write!(name, "{:?}", place.draft);
     for (keyword, value) in said {
         let _ = write!(name, " {keyword} {value}");
     }
-    Some(name)
+    keywords(place.schema).is_some()
 }
 
 /// Reads schemas on demand and remembers the shape of each.
@@ -68,6 +70,8 @@ pub(super) struct Reader<'a> {
     number_of: HashMap<(usize, u32), u32>,
     /// The numbers of what no schema says by itself.
     number_of_others: HashMap<String, u32>,
+    /// Room for such a name.
+    name: String,
     pub(super) scopes: Scopes<'a>,
     shapes: HashMap<u32, Rc<Shape>>,
     /// Schemas being read, against references that lead back without a value between.
@@ -95,6 +99,7 @@ impl<'a> Reader<'a> {
             sources: Vec::new(),
             number_of: HashMap::new(),
             number_of_others: HashMap::new(),
+            name: String::new(),
             scopes: Scopes::default(),
             shapes: HashMap::new(),
             open: Vec::new(),
@@ -116,19 +121,22 @@ impl<'a> Reader<'a> {
         if let Some(&number) = self.number_of.get(&key) {
             return Rc::new([2 * number]);
         }
-        let number = if let Some(name) = leaf(&place).filter(|_| self.documents.validates(&place)) {
-            self.other(name, Source::Schema(place)) / 2
+        let mut name = std::mem::take(&mut self.name);
+        name.clear();
+        let number = if leaf(&place, &mut name) && self.documents.validates(&place) {
+            self.other(&name, Source::Schema(place)) / 2
         } else {
             self.sources.push(Source::Schema(place));
             self.sources.len() as u32 - 1
         };
+        self.name = name;
         self.number_of.insert(key, number);
         Rc::new([2 * number])
     }
 
-    fn other(&mut self, name: String, source: Source<'a>) -> u32 {
+    fn other(&mut self, name: &str, source: Source<'a>) -> u32 {
         let sources = &mut self.sources;
-        2 * *self.number_of_others.entry(name).or_insert_with(|| {
+        2 * *self.number_of_others.entry_ref(name).or_insert_with(|| {
             sources.push(source);
             sources.len() as u32 - 1
         })
@@ -136,7 +144,7 @@ impl<'a> Reader<'a> {
 
     /// The demand that only one value satisfies.
     pub(super) fn exactly(&mut self, value: &Value) -> u32 {
-        self.other(format!("= {value}"), Source::Exactly(Rc::new(value.clone())))
+        self.other(&format!("= {value}"), Source::Exactly(Rc::new(value.clone())))
     }
 
     /// The demand that whatever satisfies one of several satisfies.
@@ -145,7 +153,7 @@ impl<'a> Reader<'a> {
             [] => NEVER,
             [one] => one,
             _ if demands.contains(&ALWAYS) => ALWAYS,
-            _ => self.other(format!("| {demands:?}"), Source::Either(demands.into())),
+            _ => self.other(&format!("| {demands:?}"), Source::Either(demands.into())),
         }
     }
 
@@ -166,11 +174,14 @@ impl<'a> Reader<'a> {
     }
 
     /// The shape of all values that satisfy some demands.
-    pub(super) fn shape_of(&mut self, demands: &Demands) -> Result<Shape, Error> {
+    pub(super) fn shape_of(&mut self, demands: &Demands) -> Result<Rc<Shape>, Error> {
+        if let [demand] = demands[..] {
+            return self.shape(demand);
+        }
         let mut all = Shape::any(self.store);
         for &demand in demands.iter() {
             match demand {
-                NEVER => return Ok(Shape::default()),
+                NEVER => return Ok(Rc::default()),
                 ALWAYS => continue,
                 _ => {}
             }
@@ -178,7 +189,7 @@ impl<'a> Reader<'a> {
             let pointer = self.pointer_of(demand);
             all = self.meet(&all, &shape, &pointer)?;
         }
-        Ok(all)
+        Ok(all.into())
     }
 
     pub(super) fn meet(&mut self, a: &Shape, b: &Shape, pointer: &str) -> Result<Shape, Error> {
@@ -240,7 +251,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn subschema(&mut self, parent: &Place<'a>, schema: &'a Value, tail: &str) -> Result<Rc<Shape>, Error> {
+    pub(super) fn subschema(
+        &mut self,
+        parent: &Place<'a>,
+        schema: &'a Value,
+        tail: fmt::Arguments<'_>,
+    ) -> Result<Rc<Shape>, Error> {
         let demands = self.sub(parent, schema, tail)?;
         match demands[..] {
             [number] => self.shape(number),
@@ -249,7 +265,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The demands of a schema below another one.
-    pub(super) fn sub(&mut self, parent: &Place<'a>, schema: &'a Value, tail: &str) -> Result<Demands, Error> {
+    pub(super) fn sub(
+        &mut self,
+        parent: &Place<'a>,
+        schema: &'a Value,
+        tail: fmt::Arguments<'_>,
+    ) -> Result<Demands, Error> {
         let place = self.documents.child(parent, schema, tail);
         let place = self.scopes.enter(&self.documents, parent.scope, place);
         if !matches!(schema, Value::Object(_) | Value::Bool(_)) {
@@ -284,9 +305,8 @@ impl<'a> Reader<'a> {
             "unevaluatedProperties" | "unevaluatedItems" => 2,
             _ => 0,
         };
-        let mut said: Vec<(&String, &'a Value)> = map.iter().collect();
-        said.sort_by_key(|(keyword, _)| rank(keyword));
-        for (keyword, value) in said {
+        let last = map.keys().map(|keyword| rank(keyword)).max().unwrap_or(0);
+        for (keyword, value) in (0..=last).flat_map(|now| map.iter().filter(move |(keyword, _)| rank(keyword) == now)) {
             self.apply(place, keyword, value, &mut shape)
                 .map_err(|e| e.at_pointer(&format!("{}/{}", place.pointer, escaped(keyword))).with_keyword(keyword))?;
         }
@@ -295,8 +315,7 @@ impl<'a> Reader<'a> {
 
     /// Narrows a shape by one keyword, in the order in which the schema has them.
     fn apply(&mut self, place: &Place<'a>, keyword: &str, value: &'a Value, shape: &mut Shape) -> Result<(), Error> {
-        let at = format!("/{}", escaped(keyword));
-        let pointer = || format!("{}{at}", place.pointer);
+        let pointer = || format!("{}/{}", place.pointer, escaped(keyword));
         match keywords::kind(keyword, place.draft) {
             Kind::Ignored => return Ok(()),
             Kind::Supported if keywords::validates(keyword) && !self.documents.validates(place) => return Ok(()),
@@ -335,7 +354,7 @@ impl<'a> Reader<'a> {
             }
             "not" => {
                 if let Value::Object(_) | Value::Bool(_) = value {
-                    let inner = self.subschema(place, value, &at)?;
+                    let inner = self.subschema(place, value, format_args!("/not"))?;
                     let other = self.complement(&inner, &pointer())?;
                     *shape = self.meet(shape, &other, &pointer())?;
                 } else {
