@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use smallvec::{SmallVec, smallvec};
 
 use super::bulk::Bulk;
@@ -71,6 +73,10 @@ pub(crate) type Calls = SmallVec<[(RuleId, ExprId); 4]>;
 type Push = SmallVec<[ExprId; 4]>;
 
 type Source<'a> = (Cow<'a, [Edge<ExprId>]>, Push, bool);
+
+/// The rules that are gone into and call others, each with what it would leave on the stack: by how many ways they are come to
+/// doesn't matter, and may be exponentially many.
+type Entered = HashSet<(RuleId, Push, bool), FixedState>;
 
 impl Store {
     /// An expression as a frame.
@@ -157,7 +163,14 @@ impl Store {
 
     /// Collects the rows of all rules that can begin here, each with what it would leave on the stack. Rules have no
     /// left recursion, so this ends.
-    fn sources<'a>(&'a self, e: ExprId, push: &[ExprId], keeps: bool, out: &mut SmallVec<[Source<'a>; 4]>) {
+    fn sources<'a>(
+        &'a self,
+        e: ExprId,
+        push: &[ExprId],
+        keeps: bool,
+        entered: &mut Entered,
+        out: &mut SmallVec<[Source<'a>; 4]>,
+    ) {
         let mut edges = Cow::Borrowed(&*self.row(e).edges);
         if edges.iter().any(|edge| !self.alive(edge.to)) {
             edges.to_mut().retain(|edge| self.alive(edge.to));
@@ -176,13 +189,15 @@ impl Store {
             if rest != EPS {
                 below.push(rest);
             }
-            self.sources(body, &below, keeps_now, out);
+            if !self.flags(body).starts_calls() || entered.insert((rule, below.clone(), keeps_now)) {
+                self.sources(body, &below, keeps_now, entered, out);
+            }
         }
     }
 
     fn moves_of(&self, e: ExprId) -> ByteMap<Target> {
         let mut sources = SmallVec::new();
-        self.sources(e, &[], true, &mut sources);
+        self.sources(e, &[], true, &mut Entered::default(), &mut sources);
         if let [(edges, push, true)] = &sources[..]
             && push.is_empty()
         {
