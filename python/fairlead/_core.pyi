@@ -104,6 +104,7 @@ class Compiler:
         *,
         cache_limit_bytes: int | None = None,
         limits: dict[str, int] | None = None,
+        walk_ahead: bool = True,
         uncached: bool = False,
     ) -> Compiler: ...
     def compile(self, grammar: Grammar) -> CompiledGrammar: ...

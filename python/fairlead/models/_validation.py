@@ -24,7 +24,8 @@ def _compiler() -> GrammarCompiler:
     from fairlead.tokenizer import TokenizerInfo
 
     # Bytes are all the tokens that a finished text needs.
-    return GrammarCompiler(TokenizerInfo([bytes([byte]) for byte in range(256)] + ["<end>"], stop_token_ids=[256]))
+    info = TokenizerInfo([bytes([byte]) for byte in range(256)] + ["<end>"], stop_token_ids=[256])
+    return GrammarCompiler(info, walk_ahead=False)
 
 
 class OutputCheck:

@@ -137,6 +137,7 @@ def check_constraint(spec: ConstraintSpec) -> None:
             _checker = GrammarCompiler(
                 TokenizerInfo([bytes([n]) for n in range(256)] + [None], stop_token_ids=[256]),
                 cache_limit_bytes=16 << 20,
+                walk_ahead=False,
             )
     if not spec.special:
         _checker.compile_grammar(spec.grammar)

@@ -83,7 +83,7 @@ def ensure_registered() -> None:
             backend, check = structured_output.XgrammarBackend, InputProcessor._validate_params
         except (ImportError, AttributeError) as error:
             raise ConfigurationError(
-                f"fairlead can't be the engine of this vLLM's structured outputs, it works with 0.32: {error}"
+                f"fairlead can't be the engine of this vLLM's structured outputs, it works with 0.31 and 0.32: {error}"
             ) from error
         structured_output.XgrammarBackend = _choosing(backend)
         InputProcessor._validate_params = _checking(check)

@@ -400,6 +400,7 @@ impl CompiledGrammar {
 ///     cache_limit_bytes: Bytes of states and masks to keep, roughly; default 256 MiB.
 ///     limits: Counted limits of one grammar by name: max_source_bytes, max_depth, max_nodes, max_repetition,
 ///         max_states.
+///     walk_ahead: Whether compiling works out the first mask and those that a sample text comes through; default True.
 ///     uncached: Remember no mask; for tests.
 #[pyclass(frozen, module = "fairlead._core")]
 pub(crate) struct Compiler {
@@ -425,17 +426,19 @@ fn limits_of(given: Option<&Bound<'_, PyDict>>) -> PyResult<Limits> {
 #[pymethods]
 impl Compiler {
     #[new]
-    #[pyo3(signature = (vocabulary, *, cache_limit_bytes=None, limits=None, uncached=false))]
+    #[pyo3(signature = (vocabulary, *, cache_limit_bytes=None, limits=None, walk_ahead=true, uncached=false))]
     fn new(
         vocabulary: &Vocabulary,
         cache_limit_bytes: Option<usize>,
         limits: Option<&Bound<'_, PyDict>>,
+        walk_ahead: bool,
         uncached: bool,
     ) -> PyResult<Self> {
         let defaults = CompilerOptions::default();
         let options = CompilerOptions {
             cache_limit_bytes: cache_limit_bytes.unwrap_or(defaults.cache_limit_bytes),
             limits: limits_of(limits)?,
+            walk_ahead,
             uncached,
         };
         Ok(Self { core: CoreCompiler::new(Arc::clone(&vocabulary.core), options) })

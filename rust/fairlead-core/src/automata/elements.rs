@@ -16,6 +16,9 @@ pub struct ElementsSpec {
     pub layout: Layout,
 }
 
+/// Items of a sample.
+const MOST_ITEMS: u32 = 16;
+
 /// The rest of an array: the next item, and how many must and may follow.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct ElementsState {
@@ -99,6 +102,15 @@ impl Store {
             return None;
         }
         Some((spec.layout, (0..state.lo).map(item).collect::<Option<_>>()?))
+    }
+
+    /// The items that a sample of an array has, and its layout.
+    pub(super) fn elements_sample(&self, state: &ElementsState) -> (Layout, Vec<RuleId>) {
+        let spec = self.elements_spec(state.spec);
+        let usual = spec.prefix.len() as u32 + u32::from(spec.rest.is_some());
+        let many = usual.max(state.lo).min(state.hi).min(MOST_ITEMS) as usize;
+        let items = spec.prefix.iter().copied().chain(spec.rest.into_iter().cycle());
+        (spec.layout, items.take(many).collect())
     }
 
     /// The next item and the rest of an array.

@@ -79,6 +79,9 @@ impl MembersSpec {
     }
 }
 
+/// Members of a sample.
+const MOST_MEMBERS: usize = 512;
+
 /// Which declared members are done with.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Done {
@@ -279,6 +282,29 @@ impl Store {
             }
         }
         Some(Missing { layout: spec.layout, first: state.first, members })
+    }
+
+    /// The members that a sample of an object has, with its layout: those that the schema names, as far as there is room
+    /// beside what is required, or one that it doesn't name.
+    pub(super) fn members_sample(&self, state: &MembersState) -> (Layout, Vec<(Key, RuleId)>) {
+        let spec = self.members_spec(state.spec);
+        let required = spec.declared.iter().filter(|d| d.required).count() as u32;
+        let mut spare = state.hi.saturating_sub(required);
+        let mut members = Vec::new();
+        for member in spec.declared.iter().take(MOST_MEMBERS) {
+            if member.required || spare > 0 {
+                spare -= u32::from(!member.required);
+                members.push((Key::Spelled(member.key.clone()), member.value));
+            }
+        }
+        if members.is_empty()
+            && state.hi > 0
+            && let Some(kind) = spec.undeclared.iter().find(|u| self.call(u.value) != EMPTY)
+        {
+            let key = if self.names_freely(kind.key) { Key::Spelled((*b"\"x0\"").into()) } else { Key::Any(kind.key) };
+            members.push((key, kind.value));
+        }
+        (spec.layout, members)
     }
 
     /// Whether a key may be any text, or any but some.

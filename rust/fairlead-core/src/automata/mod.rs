@@ -15,6 +15,7 @@ mod loosen;
 mod members;
 mod number;
 mod row;
+mod sample;
 mod shortest;
 mod stack;
 mod store;

@@ -45,6 +45,14 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The same with a bound of its own; what isn't found within it isn't remembered.
+    pub(super) fn shortest_within(&self, e: ExprId, fuel: usize) -> Text {
+        let known = self.short_texts.get(&e).flatten();
+        known.or_else(|| Question { store: self, open: Vec::new(), busy: Vec::new(), fuel }.of(e))
+    }
+}
+
 impl Question<'_> {
     fn of(&mut self, e: ExprId) -> Text {
         if let Some(known) = self.store.short_texts.get(&e)

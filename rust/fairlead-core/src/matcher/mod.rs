@@ -1,5 +1,6 @@
 //! A matcher: one text being written under a grammar.
 
+mod ahead;
 mod budget;
 mod drafts;
 mod keys;
@@ -19,6 +20,7 @@ use crate::vocab::Vocabulary;
 
 use budget::{Plan, Spent};
 
+pub(crate) use ahead::walk_ahead;
 pub use budget::Budget;
 pub(crate) use budget::Unit;
 pub use drafts::DraftTree;
