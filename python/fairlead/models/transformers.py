@@ -354,7 +354,7 @@ class TransformersModel(LocalModel):
             from fairlead.logits_processor import LogitsProcessor
 
             # Transformers' own drafts and raw logits are spoiled by masks in place.
-            inplace = not drafts and _OWN_CACHE.isdisjoint(options) and not options.get("output_logits")
+            inplace = not drafts and not options.get("output_logits") and _OWN_CACHE.isdisjoint(requests[0].options)
             # What a row was given by its own limit is that of all rows.
             budgets = [
                 limit if request.token_budget == request.max_new_tokens else request.token_budget
