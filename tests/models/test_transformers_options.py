@@ -154,3 +154,21 @@ def test_pictures_side_by_side(vlm):
     assert [reply.content for reply in together] == alone and count.passes <= 12
     held = vlm.generate_batch(prompts, grammar=["[ab]{3}", None, "[0-9]{3}"])
     assert held[0].content.strip("ab") == "" and held[1].content == alone[1] and held[2].content.isdigit()
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"output_logits": True, "return_dict_in_generate": True}])
+def test_masks_are_put_in_place_unless_somebody_looks_at_the_raw_scores(tiny, monkeypatch, options):
+    from fairlead import logits_processor
+
+    made = []
+    usual = logits_processor.LogitsProcessor
+
+    def noted(*args, **kwargs):
+        made.append(kwargs["inplace"])
+        return usual(*args, **kwargs)
+
+    monkeypatch.setattr(logits_processor, "LogitsProcessor", noted)
+    message = [{"role": "user", "content": "Go on."}]
+    tiny.generate(message, grammar="[a-z]{3}", **options)
+    tiny.generate_batch([message] * 2, grammar="[a-z]{3}", **options)
+    assert set(made) == {"output_logits" not in options} and len(made) >= 2
