@@ -177,7 +177,7 @@ struct Known {
 }
 
 /// Bytes that what a sample text comes through may take, in those of lowering. More makes first visits rarer still, and the first
-/// mask of a text later: at ten, half of the schemas of benches take twice as long to compile as without.
+/// mask of a text later: at ten, half of the schemas of `MaskBench` take twice as long to compile as without.
 pub(crate) const TIMES_AHEAD: usize = 10;
 
 /// Bytes of grammars, as written, that a compiler remembers.

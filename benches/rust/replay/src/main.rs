@@ -1,12 +1,13 @@
 //! Replays MaskBench without Python: every schema compiled and every instance walked, once, in one cold process, so that a
 //! profiler sees nothing but the engine.
 //!
-//! usage: replay FILE.jsonl [--only TEXT] [--flush MB] [--slow US] [--bare] [--threads N]
+//! usage: replay FILE.jsonl [--only TEXT] [--flush MB] [--slow US] [--bare] [--lazy] [--threads N]
 //!
 //! `prepare.py` makes the file. `--flush` goes through so many MB of other memory before each schema, as a process does that has
 //! other work between two requests; `--slow` lists the steps that take longer, with their page faults; `--bare` computes no hash
-//! of the masks, which takes the caches from what is measured. The allocator is mimalloc as it is by itself: with huge pages,
-//! unless `MIMALLOC_ALLOW_THP=0` is in the environment. A step that made the engine's memory grow is told apart as a first visit.
+//! of the masks, which takes the caches from what is measured; with `--lazy` compiling doesn't walk ahead. The allocator is
+//! mimalloc as it is by itself: with huge pages, unless `MIMALLOC_ALLOW_THP=0` is in the environment. A step that made the engine's
+//! memory grow is told apart as a first visit.
 //! `--threads` measures something else: how many steps so many threads take together.
 
 mod threads;
@@ -29,13 +30,21 @@ struct Options {
     flush: usize,
     slow: f64,
     bare: bool,
+    lazy: bool,
     threads: usize,
 }
 
 fn options() -> Options {
     let mut args = std::env::args().skip(1);
-    let mut options =
-        Options { file: String::new(), only: String::new(), flush: 0, slow: f64::INFINITY, bare: false, threads: 0 };
+    let mut options = Options {
+        file: String::new(),
+        only: String::new(),
+        flush: 0,
+        slow: f64::INFINITY,
+        bare: false,
+        lazy: false,
+        threads: 0,
+    };
     while let Some(arg) = args.next() {
         let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
         match arg.as_str() {
@@ -43,6 +52,7 @@ fn options() -> Options {
             "--flush" => options.flush = value().parse().expect("a number of MB"),
             "--slow" => options.slow = value().parse().expect("a number of us"),
             "--bare" => options.bare = true,
+            "--lazy" => options.lazy = true,
             "--threads" => options.threads = value().parse().expect("a number of threads"),
             _ => options.file = arg,
         }
@@ -118,7 +128,8 @@ fn main() {
     let vocab = vocabulary(&lines.next().expect("a vocabulary"));
     println!("vocabulary {:.0} ms", since(start) / 1000.0);
     let start = Instant::now();
-    let compiler = Compiler::new(Arc::clone(&vocab), CompilerOptions::default());
+    let walk_ahead = !options.lazy;
+    let compiler = Compiler::new(Arc::clone(&vocab), CompilerOptions { walk_ahead, ..CompilerOptions::default() });
     println!("compiler {:.0} ms, {:.1} MB", since(start) / 1000.0, compiler.cache_bytes() as f64 / 1e6);
     if options.threads > 0 {
         let walks: Vec<_> = lines.filter_map(|line| walk(&compiler, &line, &options.only)).collect();

@@ -4,7 +4,7 @@
 
 use super::elements::ElementsState;
 use super::expr::{ExprId, Node, RuleId};
-use super::members::MembersState;
+use super::members::{Layout, MembersState};
 use super::shortest::Key;
 use super::store::Store;
 use super::text::Spelling;
@@ -107,17 +107,21 @@ impl Sample<'_> {
         self.short(e)
     }
 
+    /// What stands before a member or item.
+    fn before(&mut self, layout: &Layout, first: bool) -> Option<()> {
+        if first {
+            return self.short(layout.open);
+        }
+        self.short(layout.before_comma)?;
+        self.out.push(b',');
+        self.space(layout.after_comma)
+    }
+
     fn members(&mut self, state: &MembersState) -> Option<()> {
         let (layout, members) = self.store.members_sample(state);
         let mut first = true;
         for (key, value) in members {
-            if first {
-                self.short(layout.open)?;
-            } else {
-                self.short(layout.before_comma)?;
-                self.out.push(b',');
-                self.space(layout.after_comma)?;
-            }
+            self.before(&layout, first)?;
             first = false;
             match key {
                 Key::Spelled(key) => self.out.extend_from_slice(&key),
@@ -137,13 +141,7 @@ impl Sample<'_> {
         let (layout, items) = self.store.elements_sample(state);
         let mut first = true;
         for item in items {
-            if first {
-                self.short(layout.open)?;
-            } else {
-                self.short(layout.before_comma)?;
-                self.out.push(b',');
-                self.space(layout.after_comma)?;
-            }
+            self.before(&layout, first)?;
             first = false;
             self.rule(item)?;
         }

@@ -43,9 +43,7 @@ impl Store {
             self.short_texts.insert(e, found)
         })
     }
-}
 
-impl Store {
     /// The same with a bound of its own; what isn't found within it isn't remembered.
     pub(super) fn shortest_within(&self, e: ExprId, fuel: usize) -> Text {
         let known = self.short_texts.get(&e).flatten();

@@ -40,13 +40,12 @@ impl<'a> Reader<'a> {
                 let map =
                     value.as_object().ok_or_else(|| Error::schema(&*at, format!("{keyword} must be an object")))?;
                 for (name, schema) in map {
-                    let tail = format!("/{keyword}/{}", escaped(name));
-                    let demands = self.sub(place, schema, format_args!("{tail}"))?;
+                    let demands = self.sub(place, schema, format_args!("/{keyword}/{}", escaped(name)))?;
                     let keys = if keyword == "properties" {
                         more.order.insert(name.as_str().into());
                         Keys::Named(name.as_str().into())
                     } else {
-                        Keys::Matching(self.pattern(name, &format!("{}{tail}", place.pointer), keyword)?)
+                        Keys::Matching(self.pattern(name, &format!("{at}/{}", escaped(name)), keyword)?)
                     };
                     if evaluates {
                         more.evaluated.keys.push(keys.clone());
