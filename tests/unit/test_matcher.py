@@ -326,3 +326,27 @@ def test_keys_never_repeat() -> None:
     assert ord('"') not in allowed(one) and ord("c") in allowed(one)
     one.rollback(1)
     assert one.mask_id() == first and one.accept_string('ac"')
+
+
+def test_keys_that_run_out_are_not_begun() -> None:
+    tokens: list[bytes | None] = [*TEXT, None, b'{"', b'":', b'"00', b',"0', b'1,"00', b'1},"', b'"01', b"00", b"001"]
+    numbered = {"type": "object", "patternProperties": {"^[0-9]{3}$": {"const": 1}}, "additionalProperties": False}
+    schema = {"type": "object", "properties": {"o": numbered, "p": numbered}, "additionalProperties": False}
+    vocabulary = Vocabulary(tokens, stop_token_ids=[256], vocab_size=len(tokens))
+    compiled = Compiler(vocabulary).compile(Grammar.json_schema(schema, whitespace="compact"))
+    one, other = GrammarMatcher(compiled), GrammarMatcher(compiled)
+
+    def exactly(matcher: GrammarMatcher) -> set[int]:
+        fine = {token for token in range(len(tokens)) if matcher.fork().accept_token(token)}
+        assert allowed(matcher) == fine
+        return fine
+
+    # Ten keys begin with `00`; once they are written, no other does.
+    written = '{"o":{' + ",".join(f'"00{i}":1' for i in range(10)) + ',"0'
+    for byte in written.encode():
+        assert byte in exactly(one) and one.accept_token(byte)
+    assert ord("0") not in exactly(one) and {ord("1"), ord("9")} <= exactly(one)
+    # Behind that object they are of no account any more.
+    assert one.accept_string('10":1}') and other.accept_string('{"o":{}')
+    assert one.mask_id() == other.mask_id()
+    assert one.accept_string(',"p":{"') and {ord("0"), tokens.index(b"001")} <= exactly(one)

@@ -49,12 +49,17 @@ impl GrammarMatcher {
         }
     }
 
+    /// Whether the next token can write, or begin, a key of an object whose keys can run out and that has some.
+    pub(super) fn may_run_out(&self, parts: &Parts) -> bool {
+        let scarce = |extra: u32| Seen::has_scarce(&self.seen, extra);
+        self.has_scarce_keys()
+            && (parts.iter().any(|part| scarce(part.extra))
+                || self.tops.iter().any(|top| self.stack.under(top.link).0.iter().any(|owner| scarce(owner.extra))))
+    }
+
     /// Where undeclared keys can run out, tokens after which only keys that the object has could be written are taken
     /// out: those on the way to one of these keys, and those whose spelling hides where the key stands.
     pub(super) fn clear_exhausted_keys(&mut self, space: &Space, row: &mut [u32]) {
-        if !self.has_scarce_keys() {
-            return;
-        }
         // Outside of keys a token has to open one to write one.
         let text = space.text();
         let mut suspects = if self.writes_key() {

@@ -33,8 +33,10 @@ pub(crate) const MAX_FORCED: usize = 4096;
 struct SeenKey {
     before: u32,
     key: Box<[u8]>,
-    /// How many keys so far are of a kind that can run out, as those of `^[0-9]{3}$` can.
+    /// How many keys of the text so far are of a kind that can run out, as those of `^[0-9]{3}$` can.
     scarce: u32,
+    /// Whether this one or one before it in its object is.
+    scarce_here: bool,
 }
 
 /// What to go back to.
@@ -95,6 +97,11 @@ impl Seen<'_> {
         Self::keys(seen, extra).filter(|key| key.starts_with(prefix)).count()
     }
 
+    /// Whether keys of an object are of a kind that can run out.
+    fn has_scarce(seen: &[SeenKey], extra: u32) -> bool {
+        extra != 0 && seen[extra as usize - 1].scarce_here
+    }
+
     fn has(seen: &[SeenKey], extra: u32, key: &[u8]) -> bool {
         Self::keys(seen, extra).any(|k| k == key)
     }
@@ -108,7 +115,8 @@ impl Keys for Seen<'_> {
             return None;
         }
         let scarce = self.keys.last().map_or(0, |s| s.scarce) + u32::from(self.scarce);
-        self.keys.push(SeenKey { before: extra, key, scarce });
+        let scarce_here = self.scarce || Self::has_scarce(self.keys, extra);
+        self.keys.push(SeenKey { before: extra, key, scarce, scarce_here });
         Some(self.keys.len() as u32)
     }
 }
@@ -367,12 +375,13 @@ impl GrammarMatcher {
         } else {
             let parts = self.space.parts(&self.stack, &self.tops);
             self.space.emit(&parts, row);
-            if self.has_scarce_keys()
-                || parts.iter().any(|part| self.space.entry(part.entry).may_repeat(part.extra != 0))
-            {
+            let run_out = self.may_run_out(&parts);
+            if run_out || parts.iter().any(|part| self.space.entry(part.entry).may_repeat(part.extra != 0)) {
                 let space = Arc::clone(&self.space);
                 self.clear_repeated_keys(&space, &parts, row);
-                self.clear_exhausted_keys(&space, row);
+                if run_out {
+                    self.clear_exhausted_keys(&space, row);
+                }
             }
             if self.has_budget() {
                 self.keep_to_budget(row);
@@ -392,7 +401,7 @@ impl GrammarMatcher {
         let mut key = vec![u32::from(self.terminated) | u32::from(self.is_completed()) << 1];
         key.extend(parts.iter().map(|part| part.entry));
         let event = |part: &Part| part.extra != 0 && !self.space.entry(part.entry).events.is_empty();
-        if !self.terminated && (self.has_budget() || self.has_scarce_keys() || parts.iter().any(event)) {
+        if !self.terminated && (self.has_budget() || self.may_run_out(&parts) || parts.iter().any(event)) {
             // What else decides is a matter of this grammar and text alone.
             key.extend([u32::MAX, self.root.0, self.text.len() as u32]);
             key.extend(self.text.chunks(4).map(|four| four.iter().fold(0, |all, &b| all << 8 | u32::from(b))));
