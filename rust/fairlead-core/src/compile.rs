@@ -147,8 +147,8 @@ pub struct CompilerOptions {
     pub cache_limit_bytes: usize,
     /// What one grammar may cost.
     pub limits: Limits,
-    /// Whether compiling works out the mask that texts begin with and those that a sample text comes through first, so that texts
-    /// wait less for masks that nobody has asked for yet. Results are identical. Default true.
+    /// Whether compiling works out the mask that texts begin with and, of large grammars, those that a sample text comes through,
+    /// so that texts wait less for masks that nobody has asked for yet. Results are identical. Default true.
     pub walk_ahead: bool,
     /// No mask is remembered; results are identical. For tests.
     pub uncached: bool,
@@ -176,9 +176,12 @@ struct Known {
     bytes: usize,
 }
 
+/// Bytes of lowering from which on a grammar is walked ahead. Half of the schemas of `MaskBench` take fewer: theirs is one slow first
+/// visit in five, and a walk would double the time until their first mask.
+const LARGE: usize = 3_000;
 /// Bytes that what a sample text comes through may take, in those of lowering. More makes first visits rarer still, and the first
-/// mask of a text later: at ten, half of the schemas of `MaskBench` take twice as long to compile as without.
-pub(crate) const TIMES_AHEAD: usize = 10;
+/// mask of a text later.
+pub(crate) const TIMES_AHEAD: usize = 24;
 
 /// Bytes of grammars, as written, that a compiler remembers.
 const KNOWN_BYTES: usize = 8 << 20;
@@ -233,7 +236,7 @@ impl Compiler {
             instance: Mutex::new((Arc::clone(&space), root)),
         });
         if self.options.walk_ahead && !self.options.uncached {
-            walk_ahead(&compiled, lowered.saturating_mul(TIMES_AHEAD));
+            walk_ahead(&compiled, if lowered < LARGE { 0 } else { lowered.saturating_mul(TIMES_AHEAD) });
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.bytes += grammar.bytes();

@@ -79,8 +79,10 @@ impl MembersSpec {
     }
 }
 
-/// Members of a sample.
+/// Members of an object in a sample.
 const MOST_MEMBERS: usize = 512;
+/// Declared members of a nested object of which a sample has all: of more, texts mostly have few.
+const FEW_MEMBERS: usize = 6;
 
 /// Which declared members are done with.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -285,11 +287,15 @@ impl Store {
     }
 
     /// The members that a sample of an object has, with its layout: those that the schema names, as far as there is room
-    /// beside what is required, or one that it doesn't name.
-    pub(super) fn members_sample(&self, state: &MembersState) -> (Layout, Vec<(Key, RuleId)>) {
+    /// beside what is required, or one that it doesn't name. Of many in a nested object those that are required, or a few.
+    pub(super) fn members_sample(&self, state: &MembersState, nested: bool) -> (Layout, Vec<(Key, RuleId)>) {
         let spec = self.members_spec(state.spec);
         let required = spec.declared.iter().filter(|d| d.required).count() as u32;
         let mut spare = state.hi.saturating_sub(required);
+        if nested && spec.declared.len() > FEW_MEMBERS {
+            let few = if required > 0 { 0 } else { FEW_MEMBERS as u32 };
+            spare = spare.min(few.max(state.lo.saturating_sub(required)));
+        }
         let mut members = Vec::new();
         for member in spec.declared.iter().take(MOST_MEMBERS) {
             if member.required || spare > 0 {

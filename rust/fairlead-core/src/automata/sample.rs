@@ -1,4 +1,5 @@
-//! A text as authors of schemas mean it: every declared member, an item in each array, a space where one may stand.
+//! A text as authors of schemas mean it: every declared member, of many in nested objects the required ones, an item in each
+//! array, a space where one may stand.
 //!
 //! It is for walking ahead, so it need not be whole: where no short text is known, it ends there.
 
@@ -118,7 +119,7 @@ impl Sample<'_> {
     }
 
     fn members(&mut self, state: &MembersState) -> Option<()> {
-        let (layout, members) = self.store.members_sample(state);
+        let (layout, members) = self.store.members_sample(state, self.open.len() > 1);
         let mut first = true;
         for (key, value) in members {
             self.before(&layout, first)?;
