@@ -178,10 +178,10 @@ struct Known {
 
 /// Bytes of lowering from which on a grammar is walked ahead. Half of the schemas of `MaskBench` take fewer: theirs is one slow first
 /// visit in five, and a walk would double the time until their first mask.
-const LARGE: usize = 3_000;
+const LARGE: usize = 2_600;
 /// Bytes that what a sample text comes through may take, in those of lowering. More makes first visits rarer still, and the first
 /// mask of a text later.
-pub(crate) const TIMES_AHEAD: usize = 24;
+pub(crate) const TIMES_AHEAD: usize = 30;
 
 /// Bytes of grammars, as written, that a compiler remembers.
 const KNOWN_BYTES: usize = 8 << 20;
