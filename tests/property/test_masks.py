@@ -20,14 +20,17 @@ from tests.property import engine_world as world
 from tests.property.patterns import anchored
 from tests.property.schemas import schemas
 
-OPTIONS = st.fixed_dictionaries(
-    {
-        "property_order": st.sampled_from(["any", "schema"]),
-        "integer_fraction": st.booleans(),
-        "whitespace": st.sampled_from(["bounded", "bounded", "compact", "free"]),
-        "max_whitespace": st.sampled_from([0, 2, 64]),
-        "indent": st.sampled_from([None, None, None, 1]),
-    }
+WHITESPACE = st.one_of(
+    st.fixed_dictionaries(
+        {"whitespace": st.sampled_from(["bounded", "bounded", "free"]), "max_whitespace": st.sampled_from([0, 2, 64])}
+    ),
+    st.sampled_from([{"whitespace": "free"}, {"whitespace": "compact"}, {"indent": 1}]),
+)
+OPTIONS = st.builds(
+    lambda whitespace, **others: {**whitespace, **others},
+    WHITESPACE,
+    property_order=st.sampled_from(["any", "schema"]),
+    integer_fraction=st.booleans(),
 )
 
 

@@ -55,6 +55,11 @@ fn whitespace(
             ));
         }
     }
+    if most.is_some() && (kind == "compact" || separators.is_some() || indent.is_some()) {
+        return Err(PyValueError::new_err(
+            "max_whitespace bounds whitespace='bounded' and 'free'; it can't stand beside 'compact', separators or indent",
+        ));
+    }
     match (kind, separators, indent) {
         ("bounded" | "compact" | "free", separators, Some(indent)) => {
             let (item, key) = separators.unwrap_or_else(|| (",".into(), ": ".into()));
@@ -77,7 +82,8 @@ impl Grammar {
     ///     whitespace: ``"bounded"`` (default): at each place where JSON allows it up to two spaces, or one line feed
     ///         and up to ``max_whitespace`` spaces or tabs. ``"compact"``: none. ``"free"``: any amount, or up to
     ///         ``max_whitespace`` characters.
-    ///     max_whitespace: See ``whitespace``; by default 64, and no bound for ``"free"``.
+    ///     max_whitespace: See ``whitespace``; by default 64, and no bound for ``"free"``. Not beside ``"compact"``,
+    ///         ``separators`` or ``indent``.
     ///     separators: Fixed separators such as ``(", ", ": ")`` instead of ``whitespace``.
     ///     indent: Instead of ``whitespace``, each item and member on a line of its own, as ``json.dumps`` writes it: so
     ///         many spaces (up to 64) further in for each array and object around it, or a text of spaces and tabs.
