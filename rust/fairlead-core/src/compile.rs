@@ -181,7 +181,7 @@ struct Known {
 const LARGE: usize = 2_600;
 /// Bytes that what a sample text comes through may take, in those of lowering. More makes first visits rarer still, and the first
 /// mask of a text later.
-pub(crate) const TIMES_AHEAD: usize = 30;
+const TIMES_AHEAD: usize = 30;
 
 /// Bytes of grammars, as written, that a compiler remembers.
 const KNOWN_BYTES: usize = 8 << 20;
