@@ -176,8 +176,8 @@ struct Known {
     bytes: usize,
 }
 
-/// Bytes of lowering from which on a grammar is walked ahead. Half of the schemas of `MaskBench` take fewer: theirs is one slow first
-/// visit in five, and a walk would double the time until their first mask.
+/// Bytes of lowering from which on a grammar is walked ahead. Smaller ones have few first visits all together, and a walk would take
+/// longer than lowering them.
 const LARGE: usize = 2_600;
 /// Bytes that what a sample text comes through may take, in those of lowering. More makes first visits rarer still, and the first
 /// mask of a text later.

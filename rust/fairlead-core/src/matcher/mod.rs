@@ -33,8 +33,8 @@ pub(crate) const MAX_FORCED: usize = 4096;
 struct SeenKey {
     before: u32,
     key: Box<[u8]>,
-    /// How many keys of the text so far are of a kind that can run out, as those of `^[0-9]{3}$` can.
-    scarce: u32,
+    /// Whether a key of the text so far is of a kind that can run out, as those of `^[0-9]{3}$` can.
+    scarce: bool,
     /// Whether this one or one before it in its object is.
     scarce_here: bool,
 }
@@ -114,7 +114,7 @@ impl Keys for Seen<'_> {
         if Self::has(self.keys, extra, &key) {
             return None;
         }
-        let scarce = self.keys.last().map_or(0, |s| s.scarce) + u32::from(self.scarce);
+        let scarce = self.scarce || self.keys.last().is_some_and(|s| s.scarce);
         let scarce_here = self.scarce || Self::has_scarce(self.keys, extra);
         self.keys.push(SeenKey { before: extra, key, scarce, scarce_here });
         Some(self.keys.len() as u32)
@@ -241,7 +241,7 @@ impl GrammarMatcher {
     }
 
     fn has_scarce_keys(&self) -> bool {
-        self.seen.last().is_some_and(|s| s.scarce > 0)
+        self.seen.last().is_some_and(|s| s.scarce)
     }
 
     /// Whether a top is an undeclared key of which only keys that the object has already can be made.
