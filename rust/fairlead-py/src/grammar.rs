@@ -447,7 +447,10 @@ impl Compiler {
             walk_ahead,
             uncached,
         };
-        Ok(Self { core: CoreCompiler::new(Arc::clone(&vocabulary.core), options) })
+        let core = CoreCompiler::new(Arc::clone(&vocabulary.core), options);
+        #[cfg(feature = "mimalloc")]
+        crate::allocator::settle();
+        Ok(Self { core })
     }
 
     /// Compiles a grammar, or finds it compiled already; the interpreter lock is released meanwhile.
