@@ -7,6 +7,7 @@ use smallvec::{SmallVec, smallvec};
 use super::bulk::FreeText;
 use super::expr::{ExprId, Node, Slice, Slot, one_less};
 use super::store::{EMPTY, EPS, Store};
+use super::text::Spelling;
 
 /// So many bytes are looked up in a table of literals before its row is made.
 const OFTEN: u8 = 6;
@@ -102,7 +103,8 @@ impl Store {
     }
 
     /// Where one byte leads, for one text that is written rather than for all tokens: labels of host names are asked for that
-    /// byte alone, and tables of literals the first few times, since most of their states are passed no more often.
+    /// byte alone, and tables of literals and strings of any characters the first few times, since most of their states are
+    /// passed no more often.
     pub(crate) fn after(&self, e: ExprId, b: u8) -> Option<ExprId> {
         let slot = self.slot(e);
         if slot.flags.labels() && self.begins_label(e) {
@@ -117,17 +119,16 @@ impl Store {
         let to = match &slot.node {
             Node::Switch(slice) if self.table(slice.table).ended(*slice).is_none() => self.slice(branch(*slice)?),
             Node::Ranked(slice, from, to) => self.ranked(branch(*slice)?, *from, *to),
-            Node::Text(state) => match self.as_free_text(e) {
-                Some(FreeText::But(slice))
-                    if (0x20..0x80).contains(&b) && b != b'"' && b != b'\\' && self.writes_all() =>
-                {
-                    match branch(slice) {
+            Node::Text(state) if (0x20..0x80).contains(&b) && b != b'"' && b != b'\\' && self.writes_all() => {
+                match self.as_free_text(e) {
+                    Some(FreeText::But(slice)) => match branch(slice) {
                         Some(part) => self.all_but(part, state),
                         None => self.free_text,
-                    }
+                    },
+                    _ if state.content == self.any && state.spelling == Spelling::Raw => self.fewer(state, 1),
+                    _ => return self.row(e).get(b),
                 }
-                _ => return self.row(e).get(b),
-            },
+            }
             _ => return self.row(e).get(b),
         };
         (to != EMPTY).then_some(to)
@@ -139,7 +140,7 @@ impl Store {
     }
 
     /// Where several bytes lead that stand for themselves in JSON strings, if the expression is one that they can only
-    /// pass through: literals, or a string of any text but some. No state in between is made.
+    /// pass through: literals, a string of so many characters, or one of any text but some. No state in between is made.
     pub(crate) fn after_plain(&self, e: ExprId, bytes: &[u8]) -> Option<ExprId> {
         let through = |mut slice: Slice| {
             for &b in bytes {
@@ -151,9 +152,15 @@ impl Store {
             Some(slice)
         };
         match self.node(e) {
-            Node::Text(state) => match self.as_free_text(e)? {
-                FreeText::Any => Some(e),
-                FreeText::But(slice) => Some(through(slice).map_or(self.free_text, |part| self.all_but(part, state))),
+            Node::Text(state) => match self.as_free_text(e) {
+                Some(FreeText::Any) => Some(e),
+                Some(FreeText::But(slice)) => {
+                    Some(through(slice).map_or(self.free_text, |part| self.all_but(part, state)))
+                }
+                None if state.content == self.any && state.spelling == Spelling::Raw && self.writes_all() => {
+                    Some(self.fewer(state, bytes.len() as u32))
+                }
+                None => None,
             },
             Node::Switch(slice) => {
                 let table = self.table(slice.table);

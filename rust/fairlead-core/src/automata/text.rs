@@ -192,6 +192,13 @@ impl Store {
         Some(out)
     }
 
+    /// A string of any text, of which so many characters have been written as they are.
+    pub(super) fn fewer(&self, state: &TextState, written: u32) -> ExprId {
+        let hi = if state.hi == UNBOUNDED { Some(UNBOUNDED) } else { state.hi.checked_sub(written) };
+        let lo = state.lo.saturating_sub(written);
+        hi.map_or(EMPTY, |hi| self.intern(Node::Text(TextState { lo, hi, ..*state })))
+    }
+
     /// A string of any text but the rest of some literals.
     pub(super) fn all_but(&self, part: Slice, state: &TextState) -> ExprId {
         let content = self.inter([self.any, self.intern(Node::Except(part))]);
@@ -267,5 +274,34 @@ impl Store {
             })
             .filter(|edge| edge.to != EMPTY)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counted_characters_are_passed_without_rows() {
+        for (lo, hi) in [(0, 0), (0, 1), (0, 4), (1, 3), (3, 3), (5, 7), (2, UNBOUNDED), (9, UNBOUNDED)] {
+            for word in ["ab", "0 /", "wxyz~", "eighteen"] {
+                let store = Store::new(8);
+                let text = store.text(store.any_text(), lo, hi);
+                let begin = store.step(text, b'"');
+                let passed = store.after_plain(begin, word.as_bytes());
+                let one_by_one = word.bytes().try_fold(begin, |e, b| store.after(e, b)).unwrap_or(EMPTY);
+                assert!(store.slot(begin).row.get().is_none(), "{lo} to {hi}");
+                let by_rows = word.bytes().fold(begin, |e, b| store.step(e, b));
+                assert_eq!((passed, one_by_one), (Some(by_rows), by_rows), "{word} of {lo} to {hi}");
+            }
+        }
+        // Neither the end, nor an escape, nor a character that takes several bytes, nor the rest of one.
+        let store = Store::new(8);
+        let begin = store.step(store.text(store.any_text(), 0, 1), b'"');
+        for b in [b'"', b'\\', 0xC3, 0x80, b'\n'] {
+            assert_eq!(store.after(begin, b), store.row(begin).get(b), "{b:#x}");
+        }
+        let escape = store.step(begin, b'\\');
+        assert_eq!(store.after_plain(escape, b"ux"), None);
     }
 }
