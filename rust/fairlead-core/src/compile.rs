@@ -176,9 +176,11 @@ struct Known {
     bytes: usize,
 }
 
-/// Bytes of lowering from which on a grammar is walked ahead. Smaller ones have few first visits all together, and a walk would take
-/// longer than lowering them.
-const LARGE: usize = 2_600;
+/// Bytes of lowering from which on a grammar is walked ahead as far as a sample goes. Smaller ones have few first visits all together,
+/// and such a walk would take longer than lowering them.
+const LARGE: usize = 3_500;
+/// Bytes that what a sample text comes through may take in those that are smaller.
+const BYTES_AHEAD: usize = 1 << 10;
 /// Bytes that what a sample text comes through may take, in those of lowering. More makes first visits rarer still, and the first
 /// mask of a text later.
 const TIMES_AHEAD: usize = 30;
@@ -236,7 +238,7 @@ impl Compiler {
             instance: Mutex::new((Arc::clone(&space), root)),
         });
         if self.options.walk_ahead && !self.options.uncached {
-            walk_ahead(&compiled, if lowered < LARGE { 0 } else { lowered.saturating_mul(TIMES_AHEAD) });
+            walk_ahead(&compiled, if lowered < LARGE { BYTES_AHEAD } else { lowered.saturating_mul(TIMES_AHEAD) });
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.bytes += grammar.bytes();

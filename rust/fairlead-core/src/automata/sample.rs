@@ -10,7 +10,7 @@ use super::shortest::Key;
 use super::store::Store;
 use super::text::Spelling;
 
-/// Bytes that a sample may have.
+/// Bytes that a sample may have at most.
 const LONGEST: usize = 1 << 14;
 /// How many rules may be open.
 const OPEN: usize = 64;
@@ -21,14 +21,16 @@ const LOOKS: usize = 64;
 
 struct Sample<'a> {
     store: &'a Store,
+    longest: usize,
     out: Vec<u8>,
     open: Vec<RuleId>,
 }
 
 impl Store {
-    /// The beginning of a text of an expression, or a whole one.
-    pub(crate) fn sample(&self, e: ExprId) -> Vec<u8> {
-        let mut sample = Sample { store: self, out: Vec::new(), open: Vec::new() };
+    /// The beginning of a text of an expression, or a whole one; hardly longer than so many bytes.
+    pub(crate) fn sample(&self, e: ExprId, longest: usize) -> Vec<u8> {
+        let longest = longest.min(LONGEST);
+        let mut sample = Sample { store: self, longest, out: Vec::new(), open: Vec::new() };
         // What stopped it is of no interest.
         let _ = sample.write(e);
         sample.out
@@ -39,7 +41,7 @@ impl Sample<'_> {
     /// Writes a text of an expression; `None` where that ends before it is whole.
     fn write(&mut self, e: ExprId) -> Option<()> {
         let store = self.store;
-        if self.out.len() > LONGEST {
+        if self.out.len() > self.longest {
             return None;
         }
         match store.node(e) {
@@ -57,7 +59,7 @@ impl Sample<'_> {
             Node::Elements(state) => self.elements(state),
             Node::Text(state) if state.spelling == Spelling::Raw && state.content == store.any => {
                 let length = state.lo.max(1).min(state.hi) as usize;
-                self.out.extend(std::iter::repeat_n(b'a', length.min(LONGEST)));
+                self.out.extend(std::iter::repeat_n(b'a', length.min(self.longest)));
                 self.out.push(b'"');
                 Some(())
             }
