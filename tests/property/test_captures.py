@@ -116,22 +116,53 @@ class Reference:
         return None
 
 
-# Few texts that are drawn at random fit.
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-@given(grammars, st.text("xy", max_size=6))
-def test_captures(rules: dict[str, Item], text: str) -> None:
-    source = "\n".join(f"{name} ::= {written(body)}" for name, body in rules.items())
+def source(rules: dict[str, Item]) -> str:
+    return "\n".join(f"{name} ::= {written(body)}" for name, body in rules.items())
+
+
+def check(grammar: Grammar, rules: dict[str, Item], whole: Item, text: str) -> None:
+    """Rules of the reference with a prime are those without in another part of the grammar."""
     try:
-        matcher = GrammarMatcher(compiler().compile_grammar(Grammar.ebnf(source)))
+        matcher = GrammarMatcher(compiler().compile_grammar(grammar))
     except GrammarError as error:
         assert "no text satisfies" in str(error)
         assume(False)
         raise
     reference = Reference(rules, text)
-    fits = len(text) in reference.ends(("rule", "root"), 0)
+    fits = len(text) in reference.ends(whole, 0)
     assert (matcher.accept_string(text) and matcher.is_completed()) == fits
     assume(fits)
-    expected = reference.derive(("rule", "root"), 0, len(text), frozenset())
+    expected = reference.derive(whole, 0, len(text), frozenset())
     assert expected is not None
     found = matcher.captures(RULES)
-    assert found == {name: [part for rule, part in expected if rule == name] for name in RULES}
+    assert found == {name: [part for rule, part in expected if rule.rstrip("'") == name] for name in RULES}
+
+
+# Few texts that are drawn at random fit.
+often = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+
+
+@often
+@given(grammars, st.text("xy", max_size=6))
+def test_captures(rules: dict[str, Item], text: str) -> None:
+    check(Grammar.ebnf(source(rules)), rules, ("rule", "root"), text)
+
+
+def primed(item: Item) -> Item:
+    kind, inner, *rest = item
+    if kind in ("seq", "or"):
+        return (kind, [primed(one) for one in inner])
+    return {"rule": (kind, f"{inner}'"), "text": item}.get(kind) or (kind, primed(inner), *rest)
+
+
+@often
+@given(grammars, grammars, st.sampled_from(["seq", "or"]), st.booleans(), st.text("xy", max_size=6))
+def test_captures_of_joined_grammars(
+    first: dict[str, Item], second: dict[str, Item], kind: str, spaced: bool, text: str
+) -> None:
+    rules = first | {f"{name}'": primed(body) for name, body in second.items()}
+    grammar, items = Grammar.ebnf(source(first)), [("rule", "root")]
+    if spaced:
+        grammar, items = grammar + Grammar.regex("x?"), [("seq", [*items, ("rep", ("text", "x"), 0, 1)])]
+    other = Grammar.ebnf(source(second))
+    check(grammar + other if kind == "seq" else grammar | other, rules, (kind, [*items, ("rule", "root'")]), text)

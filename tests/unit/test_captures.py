@@ -100,6 +100,77 @@ def test_what_has_no_captures():
         captures(Grammar.regex("a"), "a", ["a"])
 
 
+def test_joined_grammars():
+    call = Grammar.lark('start: NAME "(" [arg ("," arg)*] ")"\narg: NAME\nNAME: /[a-z]+/')
+    sums = Grammar.ebnf('root ::= arg "+" arg\narg ::= [0-9]+')
+    lines = (call | sums) + Grammar.choice([";"]) + sums + Grammar.json_schema({"enum": ["!"]})
+    assert captures(lines, 'f(x,yz);1+22"!"', ["arg", "NAME", "root"]) == {
+        "arg": ["x", "yz", "1", "22"],
+        "NAME": ["f", "x", "yz"],
+        "root": ["1+22"],
+    }
+    assert captures(lines, '3+4;1+2"!"', ["arg", "NAME"]) == {"arg": ["3", "4", "1", "2"], "NAME": []}
+    with pytest.raises(GrammarError, match='no rule named "other"'):
+        captures(call + sums, "f()1+2", ["other"])
+    with pytest.raises(GrammarError, match="named rules"):
+        captures(Grammar.regex("a") + Grammar.choice(["b"]), "ab", ["root"])
+
+
+MARKED = """
+start: pair ("," pair)*
+pair[capture]: key "=" value
+key[ capture = "the key" ]: /[a-z]+/
+value: WORD | "(" start ")"
+WORD[capture="word"]: /[0-9é]+/
+"""
+
+
+def marked(grammar: Grammar, text: str) -> list[tuple[str, bytes]]:
+    matcher = GrammarMatcher(compiler().compile_grammar(grammar))
+    assert matcher.accept_string(text)
+    return matcher.marked_captures()
+
+
+def test_marked_rules_in_the_order_in_which_they_end():
+    assert marked(Grammar.lark(MARKED), "a=(b=1),cd=2é") == [
+        ("the key", b"a"),
+        ("the key", b"b"),
+        ("word", b"1"),
+        ("pair", b"b=1"),
+        ("pair", b"a=(b=1)"),
+        ("the key", b"cd"),
+        ("word", "2é".encode()),
+        ("pair", "cd=2é".encode()),
+    ]
+    assert marked(Grammar.regex("[a-z]:") + Grammar.lark('start[capture="all"]: "b"'), "x:b") == [("all", b"b")]
+    assert marked(Grammar.lark("start: /a/"), "a") == [] == marked(Grammar.json(), "1")
+    of_template = "start: twice{/a/} twice{/b/}\ntwice{x}[capture]: x x"
+    assert marked(Grammar.lark(of_template), "aabb") == [("twice", b"aa"), ("twice", b"bb")]
+    matcher = GrammarMatcher(compiler().compile_grammar(Grammar.lark(MARKED)))
+    assert matcher.accept_string("a=")
+    with pytest.raises(GrammarError, match="isn't complete"):
+        matcher.marked_captures()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message", "column"),
+    [
+        ("[lazy]", "only capture is supported", 7),
+        ("[capture, max_tokens=3]", "only capture is supported", 16),
+        ("[]", "only capture is supported", 7),
+        ("[capture=x]", "in double quotes", 15),
+        ('[capture=""]', "in double quotes", 15),
+        ('[capture="x]', "in double quotes", 15),
+        ("[capture, capture]", "captured once", 16),
+        ("[capture capture]", "separated by commas", 15),
+    ],
+)
+def test_attributes_that_are_refused(attributes, message, column):
+    with pytest.raises(GrammarError, match=message) as raised:
+        compiler().compile_grammar(Grammar.lark(f"start{attributes}: /a/"))
+    assert (raised.value.line, raised.value.column) == (1, column)
+
+
 def test_a_long_text_is_a_limit_or_done():
     grammar = Grammar.lark(ARITHMETIC)
     text = "+".join(["1*2"] * 500)

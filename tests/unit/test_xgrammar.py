@@ -236,3 +236,19 @@ def test_names_and_defaults_are_those_of_xgrammar() -> None:
             assert isinstance(mine, property) == isinstance(value, property), f"{cls}.{name}"
             if not isinstance(value, property):
                 assert shape(getattr(ours, name)) == shape(getattr(known, name)), f"{cls}.{name}"
+
+
+def test_captures_of_marked_rules() -> None:
+    lark = 'start: pair ("," pair)*\npair[capture]: key "=" value\nkey[capture="k"]: /[a-z]/\nvalue: /[0-9]/\n'
+    text = "a=1,b=2"
+    matcher = xgr.GrammarMatcher(xgr.GrammarCompiler(info()).compile_grammar(xgr.Grammar.from_lark(lark)))
+    assert matcher.accept_string(text)
+    found = matcher.get_captures()
+    assert found == [("k", b"a"), ("pair", b"a=1"), ("k", b"b"), ("pair", b"b=2")]
+    with pytest.raises(GrammarError, match="deduplicate"):
+        matcher.get_captures(deduplicate=False)
+    if theirs is not None:
+        tokenizer = theirs.TokenizerInfo(VOCAB, stop_token_ids=[STOP])
+        grammar = theirs.Grammar.from_lark(lark)
+        same = theirs.GrammarMatcher(theirs.GrammarCompiler(tokenizer).compile_grammar(grammar))
+        assert same.accept_string(text) and sorted(same.get_captures()) == sorted(found)

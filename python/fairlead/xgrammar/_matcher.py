@@ -128,12 +128,21 @@ class GrammarMatcher:
         self.matcher.rollback(num_tokens)
 
     def get_captures(self, *, deduplicate: bool = True) -> list[tuple[str, bytes]]:
-        """Not there.
+        """What rules with the Lark attribute ``capture`` stand for, in the order in which they end.
+
+        The whole text is parsed when this is called, and one derivation is read off it: that in which each piece
+        takes as much as it can.
+
+        Args:
+            deduplicate: Only True; ends that a rule might have had aren't kept.
 
         Raises:
-            GrammarError: Always.
+            GrammarError: The text isn't complete, or ``deduplicate=False``.
+            LimitExceeded: The text takes too many steps.
         """
-        raise GrammarError("captures aren't supported")
+        if not deduplicate:
+            raise GrammarError("get_captures(deduplicate=False): ends that a rule might have had aren't kept")
+        return self.matcher.marked_captures()
 
     def is_terminated(self) -> bool:
         """Whether a stop token was accepted."""

@@ -79,6 +79,30 @@ impl Grammar {
         }
     }
 
+    /// Whether rules have names in some part of it.
+    fn names_rules(&self) -> bool {
+        match self {
+            Self::Ebnf(_) | Self::Lark(_) => true,
+            Self::Either(parts) | Self::Sequence(parts) => parts.iter().any(Self::names_rules),
+            _ => false,
+        }
+    }
+
+    /// What its rules are read from.
+    fn source(&self, store: &Store, limits: &Limits) -> Result<grammar::Source<'_>, Error> {
+        Ok(match self {
+            Self::Ebnf(text) => grammar::Source::Ebnf(text),
+            Self::Lark(text) => grammar::Source::Lark(text),
+            Self::Either(parts) => grammar::Source::Either(Self::sources(parts, store, limits)?),
+            Self::Sequence(parts) => grammar::Source::Sequence(Self::sources(parts, store, limits)?),
+            _ => grammar::Source::Lowered(self.lower(store, limits)?),
+        })
+    }
+
+    fn sources<'a>(parts: &'a [Self], store: &Store, limits: &Limits) -> Result<Vec<grammar::Source<'a>>, Error> {
+        parts.iter().map(|part| part.source(store, limits)).collect()
+    }
+
     fn bytes(&self) -> usize {
         let inner = match self {
             Self::JsonSchema { schema, options } => schema.len() + options.bytes(),
@@ -118,20 +142,34 @@ impl CompiledGrammar {
         &self.grammar
     }
 
-    /// Where named rules of a grammar in EBNF or Lark's notation stand in one of its texts, special tokens among it; for
-    /// each name the spans in the order in which they begin, outer ones first. Of several derivations it is the one in
-    /// which, from the left, each piece takes as much as it can, and of alternatives the first that fits.
+    /// Where named rules of a grammar in EBNF or Lark's notation, or of one that such are joined in, stand in one of its texts,
+    /// special tokens among it; for each name the spans in the order in which they begin, outer ones first. Of several
+    /// derivations it is the one in which, from the left, each piece takes as much as it can, and of alternatives the first
+    /// that fits.
     ///
     /// # Errors
-    /// A grammar of another kind, an unknown name, a text that isn't complete, or a limit.
+    /// A grammar without rules, an unknown name, a text that isn't complete, or a limit.
     pub fn captures(&self, names: &[&str], text: &[u8]) -> Result<Vec<Vec<Range<usize>>>, Error> {
-        let notation = match &self.grammar {
-            Grammar::Ebnf(source) => grammar::Notation::Ebnf(source),
-            Grammar::Lark(source) => grammar::Notation::Lark(source),
-            _ => return Err(Error::grammar("only grammars in EBNF and in Lark's notation have named rules")),
-        };
+        if !self.grammar.names_rules() {
+            return Err(Error::grammar("only grammars in EBNF and in Lark's notation have named rules"));
+        }
         let (space, _) = self.instance();
-        grammar::captured(&space.store, notation, names, text, &self.limits)
+        let source = self.grammar.source(&space.store, &self.limits)?;
+        grammar::captured(&space.store, &source, names, text, &self.limits)
+    }
+
+    /// What rules marked with `[capture]` or `[capture="name"]` in Lark's notation stand for in one of the grammar's texts: names
+    /// with spans, in the order in which they end, inner ones first. The derivation is that of [`captures`](Self::captures).
+    ///
+    /// # Errors
+    /// A text that isn't complete, or a limit.
+    pub fn marked_captures(&self, text: &[u8]) -> Result<Vec<(String, Range<usize>)>, Error> {
+        if !self.grammar.names_rules() {
+            return Ok(Vec::new());
+        }
+        let (space, _) = self.instance();
+        let source = self.grammar.source(&space.store, &self.limits)?;
+        grammar::marked(&space.store, &source, text, &self.limits)
     }
 
     /// The vocabulary that it was lowered for.

@@ -180,7 +180,8 @@ impl GrammarMatcher {
     /// called, in at worst the third power of its length; nothing is kept while tokens are accepted.
     ///
     /// Args:
-    ///     names: Rules of a grammar in EBNF, or rules and terminals of one in Lark's notation.
+    ///     names: Rules of a grammar in EBNF, or rules and terminals of one in Lark's notation; also of grammars that are joined
+    ///         in this one, in all of which a name stands for what it stands for in each.
     ///
     /// Returns:
     ///     For each name the texts that it stands for, in the order in which they begin, outer ones before those inside;
@@ -202,6 +203,22 @@ impl GrammarMatcher {
             captures.set_item(name, texts)?;
         }
         Ok(captures)
+    }
+
+    /// What rules that the grammar's author has marked stand for in the text so far, which must be complete: in Lark's
+    /// notation ``rule[capture]: ...`` or ``rule[capture="name"]: ...``. Worked out as by ``captures``.
+    ///
+    /// Returns:
+    ///     Names with texts, in the order in which they end, inner ones before those around them; special tokens are left
+    ///     out.
+    ///
+    /// Raises:
+    ///     GrammarError: The text isn't complete.
+    ///     LimitExceeded: As by ``captures``.
+    fn marked_captures<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyBytes>)>> {
+        let matcher = self.state(py).clone();
+        let found = py.detach(|| matcher.marked_captures()).or_raise(py)?;
+        Ok(found.into_iter().map(|(name, text)| (name, PyBytes::new(py, &text))).collect())
     }
 
     /// The text that must come next whatever is chosen; empty if there is a choice or the text may end.

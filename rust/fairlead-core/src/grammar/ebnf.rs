@@ -49,7 +49,7 @@ pub(super) fn parse(store: &Store, text: &str, limits: &Limits) -> Result<(Vec<R
         let Some((start, body)) = bodies.swap_remove(&index) else {
             return Err(parser.fail(first, &format!("the rule {name:?} is not defined")));
         };
-        rules.push(Rule { name: name.clone(), line: parser.place(start).0, body });
+        rules.push(Rule { name: name.clone(), line: parser.place(start).0, capture: None, body });
     }
     Ok((rules, root))
 }

@@ -15,11 +15,15 @@ use crate::automata::{ExprId, Store};
 use crate::error::Error;
 use crate::limits::Limits;
 
-/// A grammar whose rules have names.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Notation<'a> {
+/// What rules with names are read from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source<'a> {
     Ebnf(&'a str),
     Lark(&'a str),
+    /// Lowered already; nothing in it has a name.
+    Lowered(ExprId),
+    Either(Vec<Source<'a>>),
+    Sequence(Vec<Source<'a>>),
 }
 
 /// One piece of a rule.
@@ -48,6 +52,8 @@ enum Item {
 struct Rule {
     name: String,
     line: usize,
+    /// The name that the author wants what it stands for to be captured by.
+    capture: Option<String>,
     body: Item,
 }
 
@@ -78,23 +84,86 @@ pub(crate) fn lark(store: &Store, text: &str, limits: &Limits) -> Result<ExprId,
 /// An unknown name, a text that the grammar doesn't have, or a limit.
 pub(crate) fn captured(
     store: &Store,
-    notation: Notation<'_>,
+    source: &Source<'_>,
     names: &[&str],
     text: &[u8],
     limits: &Limits,
 ) -> Result<Vec<Vec<Range<usize>>>, Error> {
-    let (rules, root) = match notation {
-        Notation::Ebnf(source) => ebnf::parse(store, source, limits)?,
-        Notation::Lark(source) => lark::parse(store, source, limits, true)?,
-    };
+    let (rules, root) = rules_of(store, source, limits)?;
     if let Some(name) = names.iter().find(|name| name.is_empty() || !rules.iter().any(|rule| rule.name == **name)) {
         return Err(Error::grammar(format!("the grammar has no rule named {name:?}")));
     }
-    let Some(found) = captures::captures(store, &rules, root, text, limits)? else {
-        return Err(Error::grammar("the text has no derivation: it isn't complete"));
-    };
+    let found = derivation(store, &rules, root, text, limits)?;
     let of = |name: &&str| found.iter().filter(|c| rules[c.rule].name == **name).map(|c| c.span.clone()).collect();
     Ok(names.iter().map(of).collect())
+}
+
+/// The captures that a grammar's author has marked: names with where they stand, in the order in which they end, inner ones
+/// first.
+///
+/// # Errors
+/// A text that the grammar doesn't have, or a limit.
+pub(crate) fn marked(
+    store: &Store,
+    source: &Source<'_>,
+    text: &[u8],
+    limits: &Limits,
+) -> Result<Vec<(String, Range<usize>)>, Error> {
+    let (rules, root) = rules_of(store, source, limits)?;
+    let found = derivation(store, &rules, root, text, limits)?;
+    let name = |c: captures::Capture| rules[c.rule].capture.clone().map(|name| (name, c.span));
+    let mut marked: Vec<_> = found.into_iter().rev().filter_map(name).collect();
+    marked.sort_by_key(|(_, span)| span.end);
+    Ok(marked)
+}
+
+fn derivation(
+    store: &Store,
+    rules: &[Rule],
+    root: usize,
+    text: &[u8],
+    limits: &Limits,
+) -> Result<Vec<captures::Capture>, Error> {
+    let found = captures::captures(store, rules, root, text, limits)?;
+    found.ok_or_else(|| Error::grammar("the text has no derivation: it isn't complete"))
+}
+
+/// All rules of a source, and which of them is the whole.
+fn rules_of(store: &Store, source: &Source<'_>, limits: &Limits) -> Result<(Vec<Rule>, usize), Error> {
+    let all = |parts: &[Source<'_>]| {
+        let mut rules = Vec::new();
+        let mut roots = Vec::new();
+        for part in parts {
+            let (more, root) = rules_of(store, part, limits)?;
+            let first = rules.len();
+            roots.push(Item::Rule(first + root));
+            rules.extend(more.into_iter().map(|rule| Rule { body: renumbered(rule.body, first), ..rule }));
+        }
+        Ok((rules, roots))
+    };
+    let (mut rules, body) = match source {
+        Source::Ebnf(text) => return ebnf::parse(store, text, limits),
+        Source::Lark(text) => return lark::parse(store, text, limits, true),
+        Source::Lowered(e) => (Vec::new(), Item::Expr(*e)),
+        Source::Either(parts) => all(parts).map(|(rules, roots)| (rules, Item::Choice(roots)))?,
+        Source::Sequence(parts) => all(parts).map(|(rules, roots)| (rules, Item::Sequence(roots)))?,
+    };
+    rules.push(Rule { name: String::new(), line: 0, capture: None, body });
+    let root = rules.len() - 1;
+    Ok((rules, root))
+}
+
+/// An item of rules that so many others now stand before.
+fn renumbered(item: Item, before: usize) -> Item {
+    let all = |items: Vec<Item>| items.into_iter().map(|item| renumbered(item, before)).collect();
+    match item {
+        Item::Rule(rule) => Item::Rule(rule + before),
+        Item::Call(rule) => Item::Call(rule + before),
+        Item::Sequence(items) => Item::Sequence(all(items)),
+        Item::Choice(items) => Item::Choice(all(items)),
+        Item::Repeat(inner, min, max) => Item::Repeat(Box::new(renumbered(*inner, before)), min, max),
+        Item::Text(_) | Item::Class(_) | Item::Expr(_) => item,
+    }
 }
 
 /// The texts of a structural tag in `XGrammar`'s JSON form.

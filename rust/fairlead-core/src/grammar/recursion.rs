@@ -239,7 +239,7 @@ fn rewrite(store: &Store, rules: &mut Vec<Rule>, group: &[usize], empty: &[bool]
             }
             let Rule { name, line, .. } = &rules[group[to]];
             let name = format!("{name} after {}", rules[group[from]].name);
-            climbs.push(Rule { name, line: *line, body: one_of(options) });
+            climbs.push(Rule { name, line: *line, capture: None, body: one_of(options) });
         }
     }
     for (to, &rule) in group.iter().enumerate() {

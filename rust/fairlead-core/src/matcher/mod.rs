@@ -441,6 +441,16 @@ impl GrammarMatcher {
         Ok(spans.into_iter().map(|spans| spans.into_iter().map(text).collect()).collect())
     }
 
+    /// What rules that the grammar's author has marked stand for in the text, which must be complete: names with texts in the order
+    /// in which they end, inner ones first, without special tokens. See [`CompiledGrammar::marked_captures`].
+    ///
+    /// # Errors
+    /// As of [`CompiledGrammar::marked_captures`].
+    pub fn marked_captures(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let spans = self.grammar.marked_captures(&self.text)?;
+        Ok(spans.into_iter().map(|(name, span)| (name, Vocabulary::without_special(&self.text[span]))).collect())
+    }
+
     /// Why a token is refused, or that it is allowed.
     pub fn explain(&mut self, id: u32) -> String {
         let vocab = Arc::clone(&self.space.vocab);

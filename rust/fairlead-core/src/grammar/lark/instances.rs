@@ -62,7 +62,7 @@ impl<'a> Instances<'a> {
             }
         }
         let body = Item::Sequence(vec![Item::Expr(self.ignored), Item::Rule(start)]);
-        self.rules.push(Rule { name: String::new(), line: 1, body });
+        self.rules.push(Rule { name: String::new(), line: 1, capture: None, body });
         let root = self.rules.len() - 1;
         Ok((self.rules, root))
     }
@@ -93,7 +93,8 @@ impl<'a> Instances<'a> {
         }
         let index = self.rules.len();
         let line = parser.fail(definition.at, "").line_column().map_or(1, |(line, _)| line);
-        self.rules.push(Rule { name: name.to_owned(), line, body: Item::Choice(Vec::new()) });
+        let (name, capture) = (name.to_owned(), definition.capture.clone());
+        self.rules.push(Rule { name, line, capture, body: Item::Choice(Vec::new()) });
         self.known.insert(key, index);
         let bound = definition.params.iter().cloned().zip(args).collect();
         self.open.push(String::new());
@@ -115,9 +116,10 @@ impl<'a> Instances<'a> {
                 let e = self.named_terminal(name, *at)?;
                 let mut item = Item::Expr(self.parser.store.call_of(e));
                 if self.named {
+                    let capture = self.parser.definitions.get(name).and_then(|d| d.capture.clone());
                     let rules = &mut self.rules;
                     let index = *self.known.entry(name.clone()).or_insert_with(|| {
-                        rules.push(Rule { name: name.clone(), line: 0, body: item });
+                        rules.push(Rule { name: name.clone(), line: 0, capture, body: item });
                         rules.len() - 1
                     });
                     item = Item::Rule(index);

@@ -29,6 +29,8 @@ enum Term {
 struct Definition {
     at: usize,
     params: Vec<String>,
+    /// The name that what it stands for is captured by.
+    capture: Option<String>,
     body: Term,
 }
 

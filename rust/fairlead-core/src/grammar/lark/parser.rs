@@ -103,7 +103,7 @@ impl<'a> Parser<'a> {
         let at = self.at;
         self.at += self.rest().len() - self.rest().trim_start_matches(['?', '!']).len();
         let begins = self.name().is_some() && {
-            if self.peek() == Some('{') || self.peek() == Some('[') {
+            while self.peek() == Some('{') || self.peek() == Some('[') {
                 self.at += self.rest().find(['}', ']', '\n']).map_or(0, |n| n + 1);
             }
             if self.peek() == Some('.') {
@@ -139,9 +139,7 @@ impl<'a> Parser<'a> {
                 self.expect(",", "parameters are separated by commas and end with }")?;
             }
         }
-        if self.peek() == Some('[') {
-            return Err(self.fail(self.at, "attributes of rules are not supported"));
-        }
+        let capture = self.attributes(&name)?;
         if self.take(".") {
             let digits = |c: char| c == '-' || c.is_ascii_digit();
             self.at += self.rest().len() - self.rest().trim_start_matches(digits).len();
@@ -152,12 +150,49 @@ impl<'a> Parser<'a> {
         if self.at < self.text.len() && !self.begins_definition() {
             return Err(self.fail(self.at, "this cannot stand here"));
         }
-        self.define(name, start, params, body)
+        self.define(name, Definition { at: start, params, capture, body })
     }
 
-    fn define(&mut self, name: String, at: usize, params: Vec<String>, body: Term) -> Result<(), Error> {
+    /// What stands in brackets behind the name of a rule; returns the name that it is captured by.
+    fn attributes(&mut self, rule: &str) -> Result<Option<String>, Error> {
+        let mut capture = None;
+        if !self.take("[") {
+            return Ok(capture);
+        }
+        loop {
+            self.skip();
+            let at = self.at;
+            if self.name().as_deref() != Some("capture") {
+                return Err(self.fail(at, "of the attributes of rules only capture is supported"));
+            }
+            self.skip();
+            let mut name = rule.to_owned();
+            if self.take("=") {
+                self.skip();
+                let at = self.at;
+                let quoted = self.take("\"").then(|| self.rest().find(['"', '\n'])).flatten();
+                name = match quoted.map(|len| self.rest()[..len].to_owned()) {
+                    Some(name) if !name.is_empty() => name,
+                    _ => return Err(self.fail(at, "the name of a capture stands in double quotes")),
+                };
+                self.at += name.len();
+                self.expect("\"", "the name of a capture stands in double quotes")?;
+            }
+            if capture.replace(name).is_some() {
+                return Err(self.fail(at, "a rule is captured once"));
+            }
+            self.skip();
+            if self.take("]") {
+                return Ok(capture);
+            }
+            self.expect(",", "attributes are separated by commas and end with ]")?;
+        }
+    }
+
+    fn define(&mut self, name: String, definition: Definition) -> Result<(), Error> {
+        let at = definition.at;
         let message = format!("{name:?} is defined twice");
-        match self.definitions.insert(name, Definition { at, params, body }) {
+        match self.definitions.insert(name, definition) {
             None => Ok(()),
             Some(_) => Err(self.fail(at, &message)),
         }
@@ -218,7 +253,7 @@ impl<'a> Parser<'a> {
             let body = Term::Fixed(Item::Expr(regex::compile(self.store, pattern, Dialect::Whole, self.limits)?));
             let defined = alias.clone().unwrap_or(name);
             if !self.definitions.contains_key(&defined) {
-                self.define(defined, at, Vec::new(), body)?;
+                self.define(defined, Definition { at, params: Vec::new(), capture: None, body })?;
             }
         }
         Ok(())
