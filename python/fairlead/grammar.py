@@ -78,9 +78,9 @@ class GrammarCompiler:
         cache_limit_bytes: Bytes of states and masks to keep, roughly; default 256 MiB. Past it a fresh cache begins.
         limits: Counted limits of one grammar: ``max_source_bytes``, ``max_depth``, ``max_nodes``,
             ``max_repetition``, ``max_states``. Exceeding one raises LimitExceeded.
-        walk_ahead: Whether compiling works out the mask that texts begin with and, of large grammars, those that a
-            sample text comes through, which takes once or twice as long again. Texts then wait less for masks that
-            nobody has asked for yet. Masks are the same. Default True.
+        walk_ahead: Whether compiling works out the first masks that a sample text comes through, of large grammars
+            most of them, which takes once or twice as long again. Texts then wait less for masks that nobody has asked
+            for yet. Masks are the same. Default True.
     """
 
     def __init__(

@@ -185,8 +185,8 @@ pub struct CompilerOptions {
     pub cache_limit_bytes: usize,
     /// What one grammar may cost.
     pub limits: Limits,
-    /// Whether compiling works out the mask that texts begin with and, of large grammars, those that a sample text comes through,
-    /// so that texts wait less for masks that nobody has asked for yet. Results are identical. Default true.
+    /// Whether compiling works out the first masks that a sample text comes through, of large grammars most of them, so that
+    /// texts wait less for masks that nobody has asked for yet. Results are identical. Default true.
     pub walk_ahead: bool,
     /// No mask is remembered; results are identical. For tests.
     pub uncached: bool,

@@ -167,9 +167,10 @@ impl Grammar {
     /// A grammar in Lark's notation; its rule ``start``.
     ///
     /// Rules, terminals, texts, patterns with flags, ranges, templates, ``%ignore``, ``%import common.X``,
-    /// ``%json {...}``, and special tokens of the tokenizer: ``<|name|>``, or ``<[5,7-9]>`` by their ids. There is no
-    /// lexer: a terminal may end wherever the text then goes on. A mistake in it is a GrammarError when it is compiled,
-    /// with ``.line`` and ``.column``.
+    /// ``%json {...}``, and special tokens of the tokenizer: ``<|name|>``, or ``<[5,7-9]>`` by their ids. The attributes
+    /// ``rule[capture]`` and ``rule[capture="name"]`` mark what ``marked_captures`` returns. There is no lexer: a terminal
+    /// may end wherever the text then goes on. A mistake in it is a GrammarError when it is compiled, with ``.line`` and
+    /// ``.column``.
     #[staticmethod]
     fn lark(grammar: String) -> Self {
         Self { core: CoreGrammar::Lark(grammar) }
@@ -406,7 +407,7 @@ impl CompiledGrammar {
 ///     cache_limit_bytes: Bytes of states and masks to keep, roughly; default 256 MiB.
 ///     limits: Counted limits of one grammar by name: max_source_bytes, max_depth, max_nodes, max_repetition,
 ///         max_states.
-///     walk_ahead: Whether compiling works out the first mask and those that a sample text comes through; default True.
+///     walk_ahead: Whether compiling works out the first masks that a sample text comes through; default True.
 ///     uncached: Remember no mask; for tests.
 #[pyclass(frozen, module = "fairlead._core")]
 pub(crate) struct Compiler {

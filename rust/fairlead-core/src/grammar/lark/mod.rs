@@ -1,8 +1,9 @@
 //! Lark's notation, as users of Lark itself, llguidance and `XGrammar` write it.
 //!
 //! Rules and terminals, texts with `i`, patterns with flags, ranges, groups, `[ ]`, `? * + ~n ~n..m {m,n}`, templates,
-//! `%ignore`, `%import common.X`, `%json {...}` and special tokens `<|name|>`. Aliases, priorities and the marks `?` and `!`
-//! only shape trees and are read over. There is no lexer: where a terminal ends is as open as where a rule does.
+//! `%ignore`, `%import common.X`, `%json {...}`, special tokens `<|name|>` and the attribute `[capture]` of rules. Aliases,
+//! priorities and the marks `?` and `!` only shape trees and are read over. There is no lexer: where a terminal ends is as open
+//! as where a rule does.
 
 mod instances;
 mod parser;
