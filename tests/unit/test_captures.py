@@ -146,6 +146,9 @@ def test_marked_rules_in_the_order_in_which_they_end():
     assert marked(Grammar.lark("start: /a/"), "a") == [] == marked(Grammar.json(), "1")
     of_template = "start: twice{/a/} twice{/b/}\ntwice{x}[capture]: x x"
     assert marked(Grammar.lark(of_template), "aabb") == [("twice", b"aa"), ("twice", b"bb")]
+    # What is empty ends where it stands.
+    empty = 'start: a b c\na[capture]: /x/ b\nb[capture]: ""\nc[capture]: d "y"\nd[capture]: b'
+    assert [name for name, _ in marked(Grammar.lark(empty), "xy")] == ["b", "a", "b", "b", "d", "c"]
     matcher = GrammarMatcher(compiler().compile_grammar(Grammar.lark(MARKED)))
     assert matcher.accept_string("a=")
     with pytest.raises(GrammarError, match="isn't complete"):
@@ -166,6 +169,12 @@ def test_marked_rules_in_the_order_in_which_they_end():
     ],
 )
 def test_attributes_that_are_refused(attributes, message, column):
+    # Not only where a definition must begin, but also where one may.
+    for start in ("[", "{", "[[{"):
+        with pytest.raises(GrammarError) as raised:
+            compiler().compile_grammar(Grammar.lark(f"start: /a/\nb{start}"))
+        assert raised.value.line == 2
+
     with pytest.raises(GrammarError, match=message) as raised:
         compiler().compile_grammar(Grammar.lark(f"start{attributes}: /a/"))
     assert (raised.value.line, raised.value.column) == (1, column)

@@ -162,7 +162,7 @@ impl CompiledGrammar {
     /// with spans, in the order in which they end, inner ones first. The derivation is that of [`captures`](Self::captures).
     ///
     /// # Errors
-    /// A text that isn't complete, or a limit.
+    /// A text that isn't complete where some rule is marked, or a limit.
     pub fn marked_captures(&self, text: &[u8]) -> Result<Vec<(String, Range<usize>)>, Error> {
         if !self.grammar.names_rules() {
             return Ok(Vec::new());

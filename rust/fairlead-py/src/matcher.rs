@@ -213,7 +213,7 @@ impl GrammarMatcher {
     ///     out.
     ///
     /// Raises:
-    ///     GrammarError: The text isn't complete.
+    ///     GrammarError: The text isn't complete, and some rule is marked.
     ///     LimitExceeded: As by ``captures``.
     fn marked_captures<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyBytes>)>> {
         let matcher = self.state(py).clone();

@@ -23,6 +23,8 @@ type Ends = Vec<u32>;
 pub(super) struct Capture {
     pub(super) rule: usize,
     pub(super) span: Range<usize>,
+    /// How many others had ended before.
+    pub(super) ended: usize,
 }
 
 /// So deep may rules stand in one another, on a stack of so many bytes.
@@ -92,7 +94,7 @@ pub(super) fn captures(
         let left = limits.max_nodes.saturating_mul(STEPS);
         let mut chart = Chart { store, rules, text, ends: HashMap::new(), terminals: HashMap::new(), depth: 0, left };
         chart.rule(root, 0, None)?;
-        let mut derivation = Derivation { chart, found: Vec::new(), open: HashSet::new() };
+        let mut derivation = Derivation { chart, found: Vec::new(), ended: 0, open: HashSet::new() };
         let whole = derivation.rule(root, 0, text.len() as u32)?;
         Ok(whole.then_some(derivation.found))
     };
@@ -272,6 +274,7 @@ impl Chart<'_> {
 struct Derivation<'a> {
     chart: Chart<'a>,
     found: Vec<Capture>,
+    ended: usize,
     /// What stands for itself, which a derivation never needs.
     open: HashSet<(usize, u32, u32)>,
 }
@@ -287,11 +290,14 @@ impl Derivation<'_> {
             return Err(Error::limit(format!("rules stand in one another more than {DEPTH} deep in this text")));
         }
         let before = self.found.len();
-        self.found.push(Capture { rule, span: start as usize..end as usize });
+        self.found.push(Capture { rule, span: start as usize..end as usize, ended: 0 });
         let rules = self.chart.rules;
         let fine = self.item(&rules[rule].body, start, end)?;
         self.open.remove(&(rule, start, end));
-        if !fine {
+        if fine {
+            self.found[before].ended = self.ended;
+            self.ended += 1;
+        } else {
             self.found.truncate(before);
         }
         Ok(fine)

@@ -99,7 +99,7 @@ pub(crate) fn captured(
 }
 
 /// The captures that a grammar's author has marked: names with where they stand, in the order in which they end, inner ones
-/// first.
+/// first; none where none is marked.
 ///
 /// # Errors
 /// A text that the grammar doesn't have, or a limit.
@@ -110,11 +110,12 @@ pub(crate) fn marked(
     limits: &Limits,
 ) -> Result<Vec<(String, Range<usize>)>, Error> {
     let (rules, root) = rules_of(store, source, limits)?;
-    let found = derivation(store, &rules, root, text, limits)?;
-    let name = |c: captures::Capture| rules[c.rule].capture.clone().map(|name| (name, c.span));
-    let mut marked: Vec<_> = found.into_iter().rev().filter_map(name).collect();
-    marked.sort_by_key(|(_, span)| span.end);
-    Ok(marked)
+    if rules.iter().all(|rule| rule.capture.is_none()) {
+        return Ok(Vec::new());
+    }
+    let mut found = derivation(store, &rules, root, text, limits)?;
+    found.sort_by_key(|c| c.ended);
+    Ok(found.into_iter().filter_map(|c| Some((rules[c.rule].capture.clone()?, c.span))).collect())
 }
 
 fn derivation(

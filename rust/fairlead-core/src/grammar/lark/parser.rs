@@ -103,8 +103,10 @@ impl<'a> Parser<'a> {
         let at = self.at;
         self.at += self.rest().len() - self.rest().trim_start_matches(['?', '!']).len();
         let begins = self.name().is_some() && {
-            while self.peek() == Some('{') || self.peek() == Some('[') {
-                self.at += self.rest().find(['}', ']', '\n']).map_or(0, |n| n + 1);
+            while matches!(self.peek(), Some('{' | '['))
+                && let Some(end) = self.rest().find(['}', ']', '\n'])
+            {
+                self.at += end + 1;
             }
             if self.peek() == Some('.') {
                 self.at += 1;
