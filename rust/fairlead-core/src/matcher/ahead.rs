@@ -97,6 +97,8 @@ mod tests {
             let mut matcher = GrammarMatcher::new(&compiled, None, false);
             let sample = matcher.space.store.sample(matcher.root, usize::MAX);
             let text = String::from_utf8(sample).expect("text");
+            let begun = matcher.space.store.sample(matcher.root, 8);
+            assert!(text.as_bytes().starts_with(&begun) && (8.min(text.len())..24).contains(&begun.len()));
             assert!(matcher.accept_bytes(text.as_bytes()) && matcher.is_completed(), "{schema}: {text}");
             written.push(text);
         }
