@@ -1,5 +1,6 @@
 """The pages that the engine's memory is in; see allocator.rs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,9 @@ arena()
 """
 
 
-@pytest.mark.skipif(not HUGE_PAGES.exists(), reason="the kernel has no huge pages")
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or os.sysconf("SC_PAGE_SIZE") != 4096, reason="the kernel has no huge pages of 2 MB"
+)
 def test_what_is_made_for_a_vocabulary_is_in_huge_pages_and_what_steps_add_in_ordinary_ones() -> None:
     told = subprocess.run([sys.executable, "-c", TELLS], check=True, capture_output=True, text=True).stdout
     loaded, vocabulary, compiler = [line.split() for line in told.splitlines()]
