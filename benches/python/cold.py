@@ -43,7 +43,9 @@ for _ in sys.stdin:
     json.dumps([{{"a": i}} for i in range(20000)])
     print(flush=True)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as process:
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    # Leaving the block closes its input, which ends it.
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
         stdin, stdout = process.stdin, process.stdout
 
@@ -52,7 +54,6 @@ for _ in sys.stdin:
             stdout.readline()
 
         yield work
-        stdin.close()
 
 
 def walk(file: Path, lazy: bool, out: Path) -> None:

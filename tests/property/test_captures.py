@@ -150,9 +150,13 @@ def test_captures(rules: dict[str, Item], text: str) -> None:
 
 def primed(item: Item) -> Item:
     kind, inner, *rest = item
-    if kind in ("seq", "or"):
-        return (kind, [primed(one) for one in inner])
-    return {"rule": (kind, f"{inner}'"), "text": item}.get(kind) or (kind, primed(inner), *rest)
+    if kind == "text":
+        return item
+    if kind == "rule":
+        return (kind, f"{inner}'")
+    if kind == "rep":
+        return (kind, primed(inner), *rest)
+    return (kind, [primed(one) for one in inner])
 
 
 @often

@@ -1,7 +1,8 @@
 """XGrammar's names, signatures and defaults over fairlead's engine: ``from fairlead import xgrammar as xgr``.
 
 Bitmasks are torch tensors, as there. What XGrammar approximates is exact here, so a schema that it takes and that
-can't be enforced raises. Not there: ``default_temperature``.
+can't be enforced raises. Not there: ``default_temperature``,
+``get_captures(deduplicate=False)``.
 """
 
 from __future__ import annotations

@@ -75,9 +75,9 @@ fn advise(begin: *mut c_void, pages: c_int) {
     unsafe { libc::madvise(begin, ARENA, pages) };
 }
 
-/// From now on memory is taken in pages of the ordinary size.
+/// From now on memory is taken in pages of the ordinary size; the first call counts.
 ///
-/// What is made for a vocabulary is read for every grammar, and stands in huge pages where the kernel gives some: other work
+/// What is made for the first vocabulary is read for every grammar, and stands in huge pages where the kernel gives some: other work
 /// between two requests takes its translations from the processor, and there are few of these. But a huge page is cleared as a
 /// whole when it is first touched, which a single step of a text would wait for, for milliseconds in a virtual machine whose host
 /// has to find the memory. So what steps add comes in ordinary pages.
