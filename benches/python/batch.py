@@ -27,13 +27,19 @@ from rich.table import Table
 SETS = 8
 
 
+def touched(rows: Any) -> Any:
+    """The rows, written once: a page of new memory costs as much as a mask when it is first written."""
+    np.asarray(rows)[:] = -1
+    return rows
+
+
 class Fairlead(mask.Fairlead):
     def batch(self, states: list[Any], threads: int) -> Callable[[], None]:
-        rows = fairlead.allocate_token_bitmask(len(states), self.mask.vocab_size)
+        rows = touched(fairlead.allocate_token_bitmask(len(states), self.mask.vocab_size))
         return lambda: fairlead.fill_batch(states, rows, max_threads=threads)
 
     def each(self, states: list[Any]) -> Callable[[], None]:
-        rows = fairlead.allocate_token_bitmask(len(states), self.mask.vocab_size)
+        rows = touched(fairlead.allocate_token_bitmask(len(states), self.mask.vocab_size))
 
         def fill() -> None:
             for i, state in enumerate(states):
@@ -46,7 +52,7 @@ class LLGuidance(mask.LLGuidance):
     def batch(self, states: list[Any], threads: int) -> Callable[[], None]:
         from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
 
-        rows = allocate_token_bitmask(len(states), self.tokenizer.vocab_size)
+        rows = touched(allocate_token_bitmask(len(states), self.tokenizer.vocab_size))
         executor = self.module.LLExecutor(num_threads=threads)
         jobs = [(state, i) for i, state in enumerate(states)]
         return lambda: fill_next_token_bitmask_par(executor, jobs, rows)
@@ -54,7 +60,7 @@ class LLGuidance(mask.LLGuidance):
     def each(self, states: list[Any]) -> Callable[[], None]:
         from llguidance.numpy import allocate_token_bitmask
 
-        rows = allocate_token_bitmask(len(states), self.tokenizer.vocab_size)
+        rows = touched(allocate_token_bitmask(len(states), self.tokenizer.vocab_size))
 
         def fill() -> None:
             for i, state in enumerate(states):
@@ -65,12 +71,12 @@ class LLGuidance(mask.LLGuidance):
 
 class XGrammar(mask.XGrammar):
     def batch(self, states: list[Any], threads: int) -> Callable[[], None]:
-        rows = self.module.allocate_token_bitmask(len(states), 32 * self.mask.shape[1])
+        rows = touched(self.module.allocate_token_bitmask(len(states), 32 * self.mask.shape[1]))
         matcher = self.module.BatchGrammarMatcher(max_threads=threads)
         return lambda: matcher.batch_fill_next_token_bitmask(states, rows)
 
     def each(self, states: list[Any]) -> Callable[[], None]:
-        rows = self.module.allocate_token_bitmask(len(states), 32 * self.mask.shape[1])
+        rows = touched(self.module.allocate_token_bitmask(len(states), 32 * self.mask.shape[1]))
 
         def fill() -> None:
             for i, state in enumerate(states):

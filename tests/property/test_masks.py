@@ -158,13 +158,15 @@ def test_a_batch_equals_single_fills(grammars: list[Grammar], seed: int, threads
     rng = random.Random(seed)
     several = [compiled(grammar) for grammar in grammars]
     matchers: list[GrammarMatcher | None] = []
-    for _ in range(rng.randrange(1, 12)):
+    # From 32 rows on the second batch goes to several threads.
+    for _ in range(rng.choice([rng.randrange(1, 12), 40])):
         matcher = GrammarMatcher(rng.choice(several))
         for _ in range(rng.randrange(8)):
             matcher.accept_token(structural(rng, world.allowed_ids(world.mask(matcher))))
         matchers.append(None if rng.random() < 0.1 else matcher)
     rows = np.full((len(matchers) + 1, world.WORDS), 0x0F0F0F0F, dtype=np.int32)
-    fill_batch(matchers, rows, max_threads=threads)
+    for _ in range(2):
+        fill_batch(matchers, rows, max_threads=threads)
     for row, matcher in zip(rows, matchers, strict=False):
         if matcher is None:
             assert (row == 0x0F0F0F0F).all()

@@ -133,6 +133,27 @@ def test_batches_while_others_compile_and_fill() -> None:
     at_once(work)
 
 
+def test_batches_close_behind_each_other_and_far_apart() -> None:
+    """Helpers are awake for some, asleep for others and about to fall asleep for a few; each row is written once."""
+    compiled = world.compiler().compile(Grammar.json_schema(TREE))
+
+    def work(number: int) -> None:
+        rng = random.Random(number)
+        matchers = [GrammarMatcher(compiled) for _ in range(48)]
+        for matcher in matchers:
+            for byte in b'{"v": 1.5}'[: rng.randrange(10)]:
+                assert matcher.accept_token(byte)
+        expected = np.array([world.mask(matcher) for matcher in matchers])
+        for _ in range(200):
+            rows = np.full((48, world.WORDS), 0x0F0F0F0F, dtype=np.int32)
+            fill_batch(matchers, rows, max_threads=rng.choice([1, 2, 4]))
+            assert np.array_equal(rows, expected)
+            time.sleep(rng.choice([0, 0, 0, 0.0001, 0.0002, 0.001]))
+
+    work(0)
+    at_once(work)
+
+
 def threads_of_this_process() -> set[str]:
     return set(os.listdir("/proc/self/task"))
 
@@ -165,7 +186,10 @@ def test_batches_go_on_after_a_fork() -> None:
 
     def fill() -> bool:
         rows = np.zeros((48, world.WORDS), dtype=np.int32)
-        fill_batch([GrammarMatcher(compiled) for _ in range(48)], rows, max_threads=3)
+        matchers = [GrammarMatcher(compiled) for _ in range(48)]
+        # Helpers are called where batches follow each other closely.
+        for _ in range(50):
+            fill_batch(matchers, rows, max_threads=3)
         return all(np.array_equal(row, expected) for row in rows)
 
     assert fill()

@@ -177,6 +177,12 @@ def test_batches() -> None:
     one = xgr.allocate_token_bitmask(4, info().vocab_size)
     batch.batch_fill_next_token_bitmask(matchers, one, indices=[3, 2, 1])
     assert bool((rows[0] == one[3]).all()) and bool((rows[1] == one[2]).all()) and bool((one[0] == -1).all())
+    for wrong in ([0, 1, 4], [0, -1, 1]):
+        with pytest.raises(IndexError, match=r"no row (4|-1)"):
+            batch.batch_fill_next_token_bitmask(matchers, one, indices=wrong)
+    for wrong in ([0, 1, 1], [0, 1]):
+        with pytest.raises(GrammarError, match=r"two matchers have row 1|one index for each"):
+            batch.batch_fill_next_token_bitmask(matchers, one, indices=wrong)
     batch.batch_rollback([matchers[0]], 1)
     assert matchers[0].accept_token(ord("a"))
 

@@ -196,15 +196,25 @@ class BatchGrammarMatcher:
         indices: list[int] | None = None,
         debug_print: bool = False,
     ) -> None:
-        """Write the masks of all matchers into their rows; default: row i for matcher i."""
-        inner = [matcher.matcher for matcher in matchers]
-        if indices is None or list(indices) == list(range(len(inner))):
-            _core.fill_batch(inner, bitmask, max_threads=None if self.max_threads == "auto" else self.max_threads)
-            return
-        if len(indices) != len(inner):
-            raise GrammarError("there must be one index for each matcher")
-        for matcher, index in zip(inner, indices, strict=True):
-            matcher.fill_next_token_bitmask(bitmask, index)
+        """Write the masks of all matchers into their rows; default: row i for matcher i. Other rows stay as they are.
+
+        Raises:
+            GrammarError: Two matchers have one row, or there are more or fewer indices than matchers.
+            IndexError: The bitmask has no such row.
+            ValueError: A matcher stands in the batch twice.
+        """
+        rows: list[_core.GrammarMatcher | None] = [matcher.matcher for matcher in matchers]
+        if indices is not None:
+            if len(indices) != len(rows):
+                raise GrammarError("there must be one index for each matcher")
+            inner, rows = rows, [None] * len(bitmask)
+            for matcher, index in zip(inner, indices, strict=True):
+                if not 0 <= index < len(rows):
+                    raise IndexError(f"the bitmask has no row {index}")
+                if rows[index] is not None:
+                    raise GrammarError(f"two matchers have row {index}")
+                rows[index] = matcher
+        _core.fill_batch(rows, bitmask, max_threads=None if self.max_threads == "auto" else self.max_threads)
 
     @staticmethod
     def batch_fill_temperature(

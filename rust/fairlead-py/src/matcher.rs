@@ -1,6 +1,6 @@
 //! `GrammarMatcher` and `fill_batch`.
 
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fairlead_core::{Budget, DraftTree, GrammarMatcher as CoreMatcher};
@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use crate::buffers::{with_mask_row, with_mask_rows};
 use crate::errors::OrRaise;
 use crate::grammar::CompiledGrammar;
-use crate::workers::together;
+use crate::workers::{self, Shares};
 
 /// One text being written under a grammar: which tokens may follow, and what has been accepted.
 ///
@@ -367,22 +367,21 @@ fn outside(token_id: i64, size: usize) -> PyErr {
     PyIndexError::new_err(format!("token id {token_id} is outside the vocabulary of {size}"))
 }
 
-/// Asking reads files, which takes as long as a batch.
-static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
-
 /// So many rows for each thread are worth waking it: masks that are known take a microsecond each.
 const SHARE: usize = 16;
 
-/// Fewer rows are filled by the caller's thread alone, unless it takes longer than this.
-const ALONE: Duration = Duration::from_micros(50);
+/// Fewer rows, and batches that don't follow each other closely, are filled by the caller's thread alone, unless it takes longer
+/// than this: to wake a thread takes tens of microseconds, and its core's caches know nothing of the grammar.
+const ALONE: Duration = Duration::from_micros(200);
 
 /// Fills one row for each matcher, on several threads and with the interpreter lock released.
 ///
 /// Args:
 ///     matchers: Matchers of one vocabulary; None leaves a row as it is.
 ///     bitmask: As for ``GrammarMatcher.fill_next_token_bitmask``, with at least as many rows as matchers.
-///     max_threads: The caller's thread included. Default: one for each core. One for every sixteen rows is used at once, and
-///         for fewer rows as many as there are once they have taken 50 us.
+///     max_threads: The caller's thread included. Default: one for each core. One for every sixteen rows is used at once where
+///         the last batch of this thread ended less than 200 us ago, else as many as there are once the batch has taken
+///         200 us. Threads that help look out for the next batch for 200 us before they sleep.
 #[pyfunction]
 #[pyo3(signature = (matchers, bitmask, *, max_threads=None))]
 pub(crate) fn fill_batch(
@@ -404,7 +403,7 @@ pub(crate) fn fill_batch(
     if jobs.iter().any(|(_, m)| m.words != words) {
         return Err(PyValueError::new_err("the matchers of a batch must share one vocabulary size"));
     }
-    let threads = max_threads.unwrap_or_else(|| *CORES).max(1);
+    let threads = max_threads.unwrap_or_else(|| *workers::CORES).max(1);
     with_mask_rows(bitmask, words, |rows| {
         let mut rows: Vec<Option<&mut [u32]>> = rows.into_iter().map(Some).collect();
         let mut work = Vec::with_capacity(jobs.len());
@@ -418,22 +417,26 @@ pub(crate) fn fill_batch(
             let fill = |(state, row): (&Mutex<CoreMatcher>, &mut [u32])| {
                 state.lock().unwrap_or_else(PoisonError::into_inner).fill(row);
             };
-            let rows = work.len();
             let mut work = work.into_iter();
-            let mut helpers = threads.min(rows / SHARE).saturating_sub(1);
-            if helpers == 0 {
+            let mut most = work.len() / SHARE;
+            if most < 2 || !workers::in_a_row() {
                 let begun = Instant::now();
                 while begun.elapsed() < ALONE
                     && let Some(one) = work.next()
                 {
                     fill(one);
                 }
-                helpers = threads.min(work.len()).saturating_sub(1);
+                most = work.len();
             }
-            let work = Mutex::new(work);
-            let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let rest = || std::iter::from_fn(next).for_each(fill);
-            if helpers == 0 { rest() } else { together(helpers, &rest) }
+            let helpers = threads.min(most).saturating_sub(1);
+            let shares = Shares::new(work, helpers + 1);
+            let rest = |thread| std::iter::from_fn(|| shares.next(thread)).for_each(fill);
+            if helpers == 0 {
+                rest(0);
+            } else {
+                workers::together(helpers, &rest);
+            }
+            workers::end_of_batch();
         });
         Ok(())
     })?
