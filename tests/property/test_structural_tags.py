@@ -35,6 +35,7 @@ CONTENTS = [
     ({"type": "const_string", "value": ""}, "", "(?!)"),
     ({"type": "regex", "pattern": "[ab]*"}, "[ab]*", "(?!)"),
     ({"type": "regex", "pattern": "a|<a>"}, "(?:a|<a>)", "(?:<a|<)?"),
+    ({"type": "regex", "pattern": "[ab]*", "excludes": ["ab"]}, "b*a*", "(?!)"),
     ({"type": "json_schema", "json_schema": {"enum": [1, 12, "a"]}}, '(?:12?|"a")', '(?:"a?)?'),
 ]
 tags = st.tuples(

@@ -158,13 +158,18 @@ def test_marked_rules_in_the_order_in_which_they_end():
 @pytest.mark.parametrize(
     ("attributes", "message", "column"),
     [
-        ("[lazy]", "only capture is supported", 7),
-        ("[capture, max_tokens=3]", "only capture is supported", 16),
-        ("[]", "only capture is supported", 7),
+        ("[lazy=1]", "stop_capture are supported", 7),
+        ("[capture, max_tokens=3]", "stop_capture are supported", 16),
+        ("[]", "stop_capture are supported", 7),
+        ('[stop="x"]', "suffix keeps it", 7),
+        ('[stop_capture="x"]', "suffix's capture", 24),
+        ("[lazy, lazy]", "attribute lazy once", 13),
+        ("[suffix=x]", "terminals only", 14),
+        ("[suffix]", "stop_capture are supported", 7),
         ("[capture=x]", "in double quotes", 15),
         ('[capture=""]', "in double quotes", 15),
-        ('[capture="x]', "in double quotes", 15),
-        ("[capture, capture]", "captured once", 16),
+        ('[capture="x]', "not closed", 15),
+        ("[capture, capture]", "attribute capture once", 16),
         ("[capture capture]", "separated by commas", 15),
     ],
 )
@@ -178,6 +183,29 @@ def test_attributes_that_are_refused(attributes, message, column):
     with pytest.raises(GrammarError, match=message) as raised:
         compiler().compile_grammar(Grammar.lark(f"start{attributes}: /a/"))
     assert (raised.value.line, raised.value.column) == (1, column)
+
+
+def test_what_a_suffix_and_parts_of_lazy_rules_stand_for():
+    ended = """
+    start: x* TAIL
+    x[capture, suffix=END, stop_capture="end"]: WORD "-" /.*/
+    WORD: /[a-z]+/
+    END: /[.;]/
+    TAIL: /[0-9]*/
+    """
+    matcher = GrammarMatcher(compiler().compile_grammar(Grammar.lark(ended)))
+    assert matcher.accept_string("ab-;c-d.12")
+    assert matcher.marked_captures() == [("x", b"ab-"), ("end", b";"), ("x", b"c-d"), ("end", b".")]
+    assert matcher.captures(["WORD", "END", "x", "start"]) == {
+        "WORD": ["ab", "c"],
+        "END": [";", "."],
+        "x": ["ab-", "c-d"],
+        "start": ["ab-;c-d.12"],
+    }
+    # A bracket in quotes or in a pattern closes nothing.
+    for suffix, text in {'"]"': "]", "/]/": "]", '"\\"]"': '"]', "/[\\/}]/": "/"}.items():
+        grammar = Grammar.lark(f'start: x\nx[suffix={suffix}, capture="a]}}"]: /[a-z]*/')
+        assert marked(grammar, f"x{text}") == [("a]}", b"x")]
 
 
 def test_a_long_text_is_a_limit_or_done():

@@ -167,6 +167,17 @@ def test_a_draft_tree_fills_the_rows_of_what_is_accepted() -> None:
     assert matcher.accept_string("abd") and matcher.is_completed()
 
 
+def test_named_grammars_of_lark() -> None:
+    named = {"n": xgr.Grammar.from_json_schema({"type": "integer"}), "end": 'start: "." | ";"'}
+    made = xgr.Grammar.from_lark('start: "<" @n ">" @end', named_grammars=named)
+    for grammar in (made, xgr.Grammar.deserialize_json(made.serialize_json())):
+        for text, whole in {"<12>.": True, "<1>;": True, "<x>.": False, "<1>": False}.items():
+            matcher = xgr.GrammarMatcher(xgr.GrammarCompiler(info()).compile_grammar(grammar))
+            assert (matcher.accept_string(text) and matcher.is_completed()) is whole
+    compiled = xgr.GrammarCompiler(info()).compile_lark("start: @n", named_grammars=named)
+    assert accepts(xgr.GrammarMatcher(compiled), "12")
+
+
 def test_batches() -> None:
     compiled = xgr.GrammarCompiler(info()).compile_regex("ab*")
     batch = xgr.BatchGrammarMatcher()

@@ -124,7 +124,9 @@ class GrammarCompiler:
         """Compile a regular expression."""
         return self.compile_grammar(Grammar.from_regex(regex))
 
-    def compile_lark(self, lark_string: str, *, named_grammars: Any = None) -> CompiledGrammar:
+    def compile_lark(
+        self, lark_string: str, *, named_grammars: dict[str, Grammar | str] | None = None
+    ) -> CompiledGrammar:
         """Compile a grammar in Lark's notation."""
         return self.compile_grammar(Grammar.from_lark(lark_string, named_grammars=named_grammars))
 

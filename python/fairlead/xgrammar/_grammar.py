@@ -94,21 +94,20 @@ class Grammar:
         return Grammar("regex", [regex_string], ours.Grammar.regex(regex_string))
 
     @staticmethod
-    def from_lark(lark_string: str, *, tokenizer_info: Any = None, named_grammars: Any = None) -> Grammar:
-        """A grammar in Lark's notation.
-
-        Raises:
-            GrammarError: It is malformed, or names other grammars.
-        """
-        if named_grammars:
-            raise GrammarError("named_grammars isn't supported")
-        return Grammar("lark", [lark_string], _maker("lark")(lark_string))
+    def from_lark(
+        lark_string: str, *, tokenizer_info: Any = None, named_grammars: dict[str, Grammar | str] | None = None
+    ) -> Grammar:
+        """A grammar in Lark's notation; ``named_grammars`` are what it calls ``@name``."""
+        named = named_grammars or {}
+        inner = {name: part.grammar if isinstance(part, Grammar) else part for name, part in named.items()}
+        whole = ours.Grammar.lark(lark_string, named_grammars=inner)
+        return Grammar("lark", [lark_string, named] if named else [lark_string], whole)
 
     @staticmethod
     def from_structural_tag(*args: Any, **kwargs: Any) -> Grammar:
         """Free text with constrained tags: ``{"type": "structural_tag", ...}``, or the older tags and triggers."""
         tag = _structural_tag(*args, **kwargs)
-        return Grammar("structural_tag", [tag], _maker("structural_tag")(tag))
+        return Grammar("structural_tag", [tag], ours.Grammar.structural_tag(tag))
 
     @staticmethod
     def builtin_json_grammar() -> Grammar:
@@ -130,7 +129,7 @@ class Grammar:
         return json.dumps({"fairlead": _VERSION, "grammar": self._plain()})
 
     def _plain(self) -> list[Any]:
-        return [self._kind, *(a._plain() if isinstance(a, Grammar) else a for a in self._arguments)]
+        return [self._kind, *map(_plain, self._arguments)]
 
     @staticmethod
     def deserialize_json(json_string: str) -> Grammar:
@@ -153,18 +152,22 @@ class Grammar:
         return f"Grammar({self.grammar!r})"
 
 
+def _plain(argument: Any) -> Any:
+    if isinstance(argument, dict):
+        return {name: _plain(value) for name, value in argument.items()}
+    return argument._plain() if isinstance(argument, Grammar) else argument
+
+
+def _from_plain_lark(text: str, named: dict[str, Any] | None = None) -> Grammar:
+    parts = {name: part if isinstance(part, str) else _made(part) for name, part in (named or {}).items()}
+    return Grammar.from_lark(text, named_grammars=parts)
+
+
 def _from_schema(schema: Any, options: dict[str, Any]) -> Grammar:
     given = dict(options)
     if "separators" in given:
         given["separators"] = tuple(given["separators"])
     return Grammar("json_schema", [schema, options], ours.Grammar.json_schema(schema, **given))
-
-
-def _maker(name: str) -> Callable[[Any], ours.Grammar]:
-    make: Callable[[Any], ours.Grammar] | None = getattr(ours.Grammar, name, None)
-    if make is None:
-        raise GrammarError(f"there are no grammars of the kind {name} yet")
-    return make
 
 
 def _structural_tag(*args: Any, **kwargs: Any) -> Any:
@@ -196,7 +199,7 @@ def _made(plain: list[Any]) -> Grammar:
     simple: dict[str, Callable[..., Grammar]] = {
         "ebnf": Grammar.from_ebnf,
         "regex": Grammar.from_regex,
-        "lark": Grammar.from_lark,
+        "lark": _from_plain_lark,
         "structural_tag": Grammar.from_structural_tag,
         "json": Grammar.builtin_json_grammar,
         "json_schema": _from_schema,

@@ -33,6 +33,9 @@ pub enum Grammar {
     Ebnf(String),
     /// The rule `start` of a grammar in Lark's notation.
     Lark(String),
+    /// The same, given grammars by the names that it has for them: `@name`. Texts in Lark's notation among these know the same
+    /// names.
+    LarkWith(String, Vec<(String, Grammar)>),
     /// A structural tag in `XGrammar`'s JSON form: free text until a trigger, then a constrained tag.
     StructuralTag(String),
     /// One grammar or another.
@@ -59,7 +62,10 @@ impl Grammar {
             Self::JsonSchema { schema, options } => json_schema::lower(store, schema, options, limits),
             Self::Regex(pattern) => regex::compile(store, pattern, Dialect::Whole, limits),
             Self::Ebnf(text) => grammar::ebnf(store, text, limits),
-            Self::Lark(text) => grammar::lark(store, text, limits),
+            Self::Lark(text) => grammar::lark(store, text, &[], limits),
+            Self::LarkWith(text, named) => {
+                grammar::lark(store, text, &Self::named_sources(named, store, limits)?, limits)
+            }
             Self::StructuralTag(text) => grammar::structural_tag(store, text, limits),
             Self::Choice(texts) => {
                 if texts.iter().any(String::is_empty) || texts.is_empty() {
@@ -82,7 +88,7 @@ impl Grammar {
     /// Whether rules have names in some part of it.
     fn names_rules(&self) -> bool {
         match self {
-            Self::Ebnf(_) | Self::Lark(_) => true,
+            Self::Ebnf(_) | Self::Lark(_) | Self::LarkWith(..) => true,
             Self::Either(parts) | Self::Sequence(parts) => parts.iter().any(Self::names_rules),
             _ => false,
         }
@@ -92,7 +98,8 @@ impl Grammar {
     fn source(&self, store: &Store, limits: &Limits) -> Result<grammar::Source<'_>, Error> {
         Ok(match self {
             Self::Ebnf(text) => grammar::Source::Ebnf(text),
-            Self::Lark(text) => grammar::Source::Lark(text),
+            Self::Lark(text) => grammar::Source::Lark(text, Vec::new()),
+            Self::LarkWith(text, named) => grammar::Source::Lark(text, Self::named_sources(named, store, limits)?),
             Self::Either(parts) => grammar::Source::Either(Self::sources(parts, store, limits)?),
             Self::Sequence(parts) => grammar::Source::Sequence(Self::sources(parts, store, limits)?),
             _ => grammar::Source::Lowered(self.lower(store, limits)?),
@@ -103,8 +110,19 @@ impl Grammar {
         parts.iter().map(|part| part.source(store, limits)).collect()
     }
 
+    fn named_sources<'a>(
+        named: &'a [(String, Self)],
+        store: &Store,
+        limits: &Limits,
+    ) -> Result<Vec<(&'a str, grammar::Source<'a>)>, Error> {
+        named.iter().map(|(name, part)| Ok((&**name, part.source(store, limits)?))).collect()
+    }
+
     fn bytes(&self) -> usize {
         let inner = match self {
+            Self::LarkWith(text, named) => {
+                text.len() + named.iter().map(|(name, part)| name.len() + 24 + part.bytes()).sum::<usize>()
+            }
             Self::JsonSchema { schema, options } => schema.len() + options.bytes(),
             Self::Regex(text) | Self::Ebnf(text) | Self::Lark(text) | Self::StructuralTag(text) => text.len(),
             Self::Choice(texts) => texts.iter().map(|t| t.len() + 24).sum(),

@@ -104,6 +104,12 @@ impl Error {
         self
     }
 
+    /// The same error, saying first in which part it is, where places are those of that part.
+    pub(crate) fn within(mut self, part: &str) -> Self {
+        self.message = format!("in {part}: {}", self.message);
+        self
+    }
+
     /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -166,14 +166,30 @@ impl Grammar {
 
     /// A grammar in Lark's notation; its rule ``start``.
     ///
-    /// Rules, terminals, texts, patterns with flags, ranges, templates, ``%ignore``, ``%import common.X``,
-    /// ``%json {...}``, and special tokens of the tokenizer: ``<|name|>``, or ``<[5,7-9]>`` by their ids. The attributes
-    /// ``rule[capture]`` and ``rule[capture="name"]`` mark what ``marked_captures`` returns. There is no lexer: a terminal
-    /// may end wherever the text then goes on. A mistake in it is a GrammarError when it is compiled, with ``.line`` and
-    /// ``.column``.
+    /// Rules, terminals, texts, patterns with flags, ranges, templates, ``&`` and ``~`` in terminals, ``%ignore``,
+    /// ``%import common.X``, ``%json {...}``, ``%lark {...}``, and special tokens of the tokenizer: ``<|name|>``, or
+    /// ``<[5,7-9]>`` by their ids. ``rule[lazy]`` ends where it first can, ``rule[suffix="..."]`` with the first such text;
+    /// both are made of terminals. ``rule[capture]``, ``rule[capture="name"]`` and ``stop_capture="name"`` (for a suffix) mark
+    /// what ``marked_captures`` returns. There is no lexer: a terminal may end wherever the text then goes on. A mistake in it
+    /// is a GrammarError when it is compiled, with ``.line`` and ``.column``.
+    ///
+    /// Args:
+    ///     grammar: The text.
+    ///     named_grammars: Grammars, or texts in Lark's notation, that it calls ``@name``; these texts may name each other, but
+    ///         not in a circle. Default: none.
     #[staticmethod]
-    fn lark(grammar: String) -> Self {
-        Self { core: CoreGrammar::Lark(grammar) }
+    #[pyo3(signature = (grammar, *, named_grammars=None))]
+    fn lark(grammar: String, named_grammars: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let mut named = Vec::new();
+        for (name, part) in named_grammars.into_iter().flatten() {
+            let part = match part.cast::<Self>() {
+                Ok(part) => part.get().core.clone(),
+                Err(_) => CoreGrammar::Lark(part.extract()?),
+            };
+            named.push((name.extract()?, part));
+        }
+        let core = if named.is_empty() { CoreGrammar::Lark(grammar) } else { CoreGrammar::LarkWith(grammar, named) };
+        Ok(Self { core })
     }
 
     /// A structural tag in XGrammar's JSON form: free text until a trigger, then a tag with a constrained content.
@@ -219,7 +235,7 @@ impl Grammar {
     ///
     /// Returns:
     ///     One key that names the static method (or ``either``, ``sequence``) with its argument, and the options of
-    ///     ``json_schema`` by their names. It can be written as JSON.
+    ///     ``json_schema`` and ``lark`` by their names. It can be written as JSON.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         as_dict(&self.core, py)
     }
@@ -249,6 +265,14 @@ impl Grammar {
             }
             let made = data.py().get_type::<Self>().call_method(kind, (value,), Some(&options))?;
             return Ok(Self { core: made.cast::<Self>()?.get().core.clone() });
+        }
+        if kind == "lark"
+            && let Some(named) = data.get_item("named_grammars")?
+            && data.len() == 2
+        {
+            let named: Vec<(String, Bound<'_, PyDict>)> = named.cast::<PyDict>()?.items().extract()?;
+            let named = named.iter().map(|(name, part)| Ok((name.clone(), Self::from_dict(part)?.core)));
+            return Ok(Self { core: CoreGrammar::LarkWith(value.extract()?, named.collect::<PyResult<_>>()?) });
         }
         if data.len() != 1 {
             return Err(PyValueError::new_err(format!("{kind} has no options")));
@@ -280,6 +304,10 @@ impl Grammar {
             CoreGrammar::Regex(pattern) => format!("Grammar.regex({pattern:?})"),
             CoreGrammar::Ebnf(text) => format!("Grammar.ebnf({text:?})"),
             CoreGrammar::Lark(text) => format!("Grammar.lark({text:?})"),
+            CoreGrammar::LarkWith(text, named) => {
+                let names: Vec<&str> = named.iter().map(|(name, _)| &**name).collect();
+                format!("<Grammar: lark({text:?}) with @{}>", names.join(", @"))
+            }
             CoreGrammar::StructuralTag(text) => format!("Grammar.structural_tag({text:?})"),
             CoreGrammar::Choice(texts) => format!("Grammar.choice({texts:?})"),
             CoreGrammar::Either(parts) => format!("<Grammar: one of {}>", parts.len()),
@@ -333,6 +361,14 @@ fn as_dict<'py>(grammar: &CoreGrammar, py: Python<'py>) -> PyResult<Bound<'py, P
         CoreGrammar::Choice(texts) => data.set_item("choice", texts)?,
         CoreGrammar::Ebnf(text) => data.set_item("ebnf", text)?,
         CoreGrammar::Lark(text) => data.set_item("lark", text)?,
+        CoreGrammar::LarkWith(text, named) => {
+            data.set_item("lark", text)?;
+            let parts = PyDict::new(py);
+            for (name, part) in named {
+                parts.set_item(name, as_dict(part, py)?)?;
+            }
+            data.set_item("named_grammars", parts)?;
+        }
         CoreGrammar::StructuralTag(text) => data.set_item("structural_tag", text)?,
         CoreGrammar::Either(parts) => data.set_item("either", all(parts)?)?,
         CoreGrammar::Sequence(parts) => data.set_item("sequence", all(parts)?)?,

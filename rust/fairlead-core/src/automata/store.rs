@@ -314,6 +314,24 @@ impl Store {
         }
     }
 
+    /// The texts of an expression, the empty one perhaps besides, without calls, if a rule that it calls right at its start is all
+    /// that makes it irregular.
+    pub(crate) fn regular(&self, e: ExprId) -> Option<ExprId> {
+        self.regular_within(e, 8)
+    }
+
+    fn regular_within(&self, e: ExprId, calls: usize) -> Option<ExprId> {
+        match self.node(e) {
+            _ if !self.flags(e).calls() => Some(e),
+            Node::Call(rule) if calls > 0 => self.regular_within(self.body(*rule), calls - 1),
+            Node::Union(all) => {
+                let all = all.iter().map(|&e| self.regular_within(e, calls)).collect::<Option<Vec<_>>>();
+                Some(self.union(all?))
+            }
+            _ => None,
+        }
+    }
+
     // ---- specs -----------------------------------------------------------------------------------------------
 
     pub(crate) fn members_spec(&self, id: u32) -> &MembersSpec {

@@ -182,7 +182,7 @@ impl Chart<'_> {
                 let fits = |c: &char| ranges.iter().any(|(lo, hi)| (lo..=hi).contains(&c));
                 next.filter(fits).map(|c| (start + c.len_utf8()) as u32).into_iter().collect()
             }
-            Item::Expr(e) => self.terminal(*e, start)?,
+            Item::Expr(e) | Item::Read(e, _) => self.terminal(*e, start)?,
             Item::Rule(rule) | Item::Call(rule) => {
                 let mut ends = self.rule(*rule, start, pass)?;
                 let least = start + usize::from(matches!(item, Item::Call(_)));
@@ -310,6 +310,7 @@ impl Derivation<'_> {
     fn item(&mut self, item: &Item, start: u32, end: u32) -> Result<bool, Error> {
         match item {
             Item::Rule(rule) | Item::Call(rule) => self.rule(*rule, start, end),
+            Item::Read(_, read) => self.item(read, start, end),
             Item::Sequence(items) => self.sequence(items, start, end),
             Item::Choice(items) => {
                 for item in items {

@@ -31,7 +31,7 @@ pub(super) fn may_be_empty(store: &Store, item: &Item, rules: &[bool]) -> bool {
     match item {
         Item::Text(text) => text.is_empty(),
         Item::Class(_) | Item::Call(_) => false,
-        Item::Expr(e) => store.nullable(*e),
+        Item::Expr(e) | Item::Read(e, _) => store.nullable(*e),
         Item::Rule(rule) => rules[*rule],
         Item::Sequence(items) => items.iter().all(|i| may_be_empty(store, i, rules)),
         Item::Choice(items) => items.iter().any(|i| may_be_empty(store, i, rules)),
@@ -62,7 +62,7 @@ fn has_text(item: &Item, empty: &[bool], known: &[bool], long: bool) -> bool {
     match item {
         Item::Text(text) => !long || !text.is_empty(),
         Item::Class(ranges) => !ranges.is_empty(),
-        Item::Expr(e) => *e != EMPTY && (!long || *e != EPS),
+        Item::Expr(e) | Item::Read(e, _) => *e != EMPTY && (!long || *e != EPS),
         Item::Call(rule) => known[*rule],
         Item::Rule(rule) => known[*rule] || (!long && empty[*rule]),
         Item::Sequence(items) => items.iter().all(|i| some(i, false)) && (!long || items.iter().any(|i| some(i, true))),
@@ -83,7 +83,7 @@ impl Lowering<'_> {
         match item {
             Item::Text(text) => store.literal(text),
             Item::Class(ranges) => store.char_class(ranges),
-            Item::Expr(e) => *e,
+            Item::Expr(e) | Item::Read(e, _) => *e,
             Item::Call(rule) if self.known.long[*rule] => store.enter(self.ids[*rule]),
             Item::Rule(rule) if self.known.long[*rule] => {
                 let call = store.enter(self.ids[*rule]);

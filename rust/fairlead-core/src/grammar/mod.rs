@@ -4,10 +4,12 @@ mod captures;
 mod common_terminals;
 mod ebnf;
 mod lark;
+mod lazy;
 mod lower;
 mod recursion;
 mod structural;
 mod tokens;
+mod until;
 
 use std::ops::Range;
 
@@ -19,7 +21,8 @@ use crate::limits::Limits;
 #[derive(Clone, Debug)]
 pub(crate) enum Source<'a> {
     Ebnf(&'a str),
-    Lark(&'a str),
+    /// With grammars that it may name.
+    Lark(&'a str, Vec<(&'a str, Source<'a>)>),
     /// Lowered already; nothing in it has a name.
     Lowered(ExprId),
     Either(Vec<Source<'a>>),
@@ -39,6 +42,8 @@ enum Item {
     Call(usize),
     /// What has been lowered already.
     Expr(ExprId),
+    /// The texts of a regular expression, and how each of them is read for captures.
+    Read(ExprId, Box<Item>),
     /// One after the other.
     Sequence(Vec<Item>),
     /// Any of several.
@@ -71,10 +76,9 @@ fn check_length(text: &str, limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
-/// The texts of the rule `start` of a grammar in Lark's notation.
-pub(crate) fn lark(store: &Store, text: &str, limits: &Limits) -> Result<ExprId, Error> {
-    check_length(text, limits)?;
-    let (rules, root) = lark::parse(store, text, limits, false)?;
+/// The texts of the rule `start` of a grammar in Lark's notation, given the grammars that it may name.
+pub(crate) fn lark(store: &Store, text: &str, named: &[(&str, Source<'_>)], limits: &Limits) -> Result<ExprId, Error> {
+    let (rules, root) = lark::parse(store, text, named, limits, false)?;
     lower::lower(store, rules, root, limits)
 }
 
@@ -89,7 +93,7 @@ pub(crate) fn captured(
     text: &[u8],
     limits: &Limits,
 ) -> Result<Vec<Vec<Range<usize>>>, Error> {
-    let (rules, root) = rules_of(store, source, limits)?;
+    let (rules, root) = rules_of(store, source, limits, true)?;
     if let Some(name) = names.iter().find(|name| name.is_empty() || !rules.iter().any(|rule| rule.name == **name)) {
         return Err(Error::grammar(format!("the grammar has no rule named {name:?}")));
     }
@@ -109,7 +113,7 @@ pub(crate) fn marked(
     text: &[u8],
     limits: &Limits,
 ) -> Result<Vec<(String, Range<usize>)>, Error> {
-    let (rules, root) = rules_of(store, source, limits)?;
+    let (rules, root) = rules_of(store, source, limits, true)?;
     if rules.iter().all(|rule| rule.capture.is_none()) {
         return Ok(Vec::new());
     }
@@ -129,22 +133,21 @@ fn derivation(
     found.ok_or_else(|| Error::grammar("the text has no derivation: it isn't complete"))
 }
 
-/// All rules of a source, and which of them is the whole.
-fn rules_of(store: &Store, source: &Source<'_>, limits: &Limits) -> Result<(Vec<Rule>, usize), Error> {
+/// All rules of a source, and which of them is the whole; with `terminals` those of Lark are rules, too.
+fn rules_of(store: &Store, source: &Source<'_>, limits: &Limits, terminals: bool) -> Result<(Vec<Rule>, usize), Error> {
     let all = |parts: &[Source<'_>]| {
         let mut rules = Vec::new();
         let mut roots = Vec::new();
         for part in parts {
-            let (more, root) = rules_of(store, part, limits)?;
-            let first = rules.len();
-            roots.push(Item::Rule(first + root));
-            rules.extend(more.into_iter().map(|rule| Rule { body: renumbered(rule.body, first), ..rule }));
+            let (more, root) = rules_of(store, part, limits, terminals)?;
+            roots.push(Item::Rule(rules.len() + root));
+            append(&mut rules, more);
         }
         Ok((rules, roots))
     };
     let (mut rules, body) = match source {
         Source::Ebnf(text) => return ebnf::parse(store, text, limits),
-        Source::Lark(text) => return lark::parse(store, text, limits, true),
+        Source::Lark(text, named) => return lark::parse(store, text, named, limits, terminals),
         Source::Lowered(e) => (Vec::new(), Item::Expr(*e)),
         Source::Either(parts) => all(parts).map(|(rules, roots)| (rules, Item::Choice(roots)))?,
         Source::Sequence(parts) => all(parts).map(|(rules, roots)| (rules, Item::Sequence(roots)))?,
@@ -152,6 +155,12 @@ fn rules_of(store: &Store, source: &Source<'_>, limits: &Limits) -> Result<(Vec<
     rules.push(Rule { name: String::new(), line: 0, capture: None, body });
     let root = rules.len() - 1;
     Ok((rules, root))
+}
+
+/// Adds rules of their own behind others.
+fn append(rules: &mut Vec<Rule>, more: Vec<Rule>) {
+    let first = rules.len();
+    rules.extend(more.into_iter().map(|rule| Rule { body: renumbered(rule.body, first), ..rule }));
 }
 
 /// An item of rules that so many others now stand before.
@@ -163,6 +172,7 @@ fn renumbered(item: Item, before: usize) -> Item {
         Item::Sequence(items) => Item::Sequence(all(items)),
         Item::Choice(items) => Item::Choice(all(items)),
         Item::Repeat(inner, min, max) => Item::Repeat(Box::new(renumbered(*inner, before)), min, max),
+        Item::Read(e, read) => Item::Read(e, Box::new(renumbered(*read, before))),
         Item::Text(_) | Item::Class(_) | Item::Expr(_) => item,
     }
 }

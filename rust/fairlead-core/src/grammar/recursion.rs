@@ -16,9 +16,9 @@ use crate::limits::Limits;
 
 /// The non-empty texts of an item by what they begin with.
 #[derive(Default)]
-struct Split {
+pub(super) struct Split {
     /// Those that begin with no rule of the group.
-    others: Vec<Item>,
+    pub(super) others: Vec<Item>,
     /// Those that begin with a non-empty text of a rule of the group, by the rule: what follows it.
     after: HashMap<usize, Vec<Item>>,
 }
@@ -43,12 +43,15 @@ impl Split {
     }
 }
 
-fn split(store: &Store, item: &Item, empty: &[bool], group: &dyn Fn(usize) -> bool) -> Split {
+/// The non-empty texts of an item, taken apart by what they begin with: a text, a class, an expression or a call, none of them
+/// empty, alone or at the head of a sequence.
+pub(super) fn split(store: &Store, item: &Item, empty: &[bool], group: &dyn Fn(usize) -> bool) -> Split {
     let mut out = Split::default();
     match item {
         Item::Text(text) if text.is_empty() => {}
         Item::Text(_) | Item::Class(_) => out.others.push(item.clone()),
         Item::Expr(e) => out.others.push(Item::Expr(store.non_empty(*e))),
+        Item::Read(e, read) => out.others.push(Item::Read(store.non_empty(*e), read.clone())),
         Item::Rule(rule) | Item::Call(rule) if group(*rule) => {
             out.after.insert(*rule, vec![Item::Sequence(Vec::new())]);
         }
@@ -76,7 +79,7 @@ fn split(store: &Store, item: &Item, empty: &[bool], group: &dyn Fn(usize) -> bo
 /// The rules that can stand at the left edge of an item.
 fn left_edge(store: &Store, item: &Item, empty: &[bool], out: &mut Vec<usize>) {
     match item {
-        Item::Text(_) | Item::Class(_) | Item::Expr(_) => {}
+        Item::Text(_) | Item::Class(_) | Item::Expr(_) | Item::Read(..) => {}
         Item::Rule(rule) | Item::Call(rule) => out.push(*rule),
         Item::Sequence(items) => {
             for inner in items {

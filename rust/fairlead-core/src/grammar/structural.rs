@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::tokens::{self, Token};
+use super::until::{until, without};
 use crate::automata::{EMPTY, EPS, ExprId, Store, UNBOUNDED};
 use crate::error::Error;
 use crate::json_schema::{self, JsonOptions, ParameterStyle, Whitespace};
@@ -242,13 +243,13 @@ impl<'a> Reader<'a> {
             }
             "regex" => {
                 format.only(&["pattern", "excludes"])?;
-                format.unsupported(&["excludes"])?;
                 let e = regex::compile(store, format.text("pattern")?, Dialect::Whole, self.limits);
-                Ok(store.call_of(e.map_err(|e| at_pointer(e, "pattern"))?))
+                let e = e.map_err(|e| at_pointer(e, "pattern"))?;
+                Ok(store.call_of(without(store, e, &bytes(&format.texts("excludes", true)?))))
             }
             "any_text" => {
                 let (text, excludes) = self.free_text(&format)?;
-                Ok(self.free(text, &excludes))
+                Ok(without(store, text, &excludes))
             }
             "sequence" => {
                 format.only(&["elements"])?;
@@ -455,30 +456,11 @@ impl<'a> Reader<'a> {
         Ok(Tag { begin, rest, pointer: tag.at("begin") })
     }
 
-    /// Text without any of these in it.
-    fn free(&self, text: ExprId, excluded: &[Box<[u8]>]) -> ExprId {
-        let store = self.store;
-        if excluded.is_empty() {
-            return text;
-        }
-        let found = store.union(excluded.iter().map(|text| store.literal(text)));
-        let found = store.sequence(&[store.all, found, store.all]);
-        store.inter([text, store.not(found)])
-    }
-
     /// Free text up to the first time that a text of the branches is complete, and what then follows.
     fn until(&self, free: ExprId, branches: &[Branch], excludes: &[Box<[u8]>]) -> ExprId {
-        let store = self.store;
-        let earlier = store.union(branches.iter().map(|(text, _)| store.literal(text)));
-        let some = store.concat(store.char_class(&[('\0', char::MAX)]), store.any_text());
-        let earlier = store.sequence(&[store.all, earlier, some]);
-        let excluded = store.union(excludes.iter().map(|text| store.literal(text)));
-        let excluded = store.sequence(&[store.all, excluded, store.all]);
-        let wrong = store.not(store.union([earlier, excluded]));
-        store.union(branches.iter().map(|(text, rest)| {
-            let text = store.concat(free, store.literal(text));
-            store.concat(store.inter([text, wrong]), *rest)
-        }))
+        let endings: Texts = branches.iter().map(|(text, _)| text.clone()).collect();
+        let texts = until(self.store, free, &endings, excludes).into_iter();
+        self.store.union(texts.zip(branches).map(|(text, (_, rest))| self.store.concat(text, *rest)))
     }
 
     /// Free text, broken by what the branches' texts begin; once, or as often as one likes.
@@ -486,12 +468,12 @@ impl<'a> Reader<'a> {
         let store = self.store;
         let mut all: Texts = branches.iter().map(|(text, _)| text.clone()).collect();
         all.extend_from_slice(excludes);
-        let free = store.any_text();
-        let rounds = self.until(free, branches, excludes);
+        let rounds = self.until(store.any_text(), branches, excludes);
+        let free = without(store, store.any_text(), &all);
         if again {
-            store.concat(store.repeat(store.call_of(rounds), 0, UNBOUNDED), self.free(free, &all))
+            store.concat(store.repeat(store.call_of(rounds), 0, UNBOUNDED), free)
         } else {
-            store.union([rounds, self.free(free, &all)])
+            store.union([rounds, free])
         }
     }
 

@@ -1,18 +1,19 @@
 //! From definitions to rules: templates with their arguments, terminals as expressions, what is ignored behind them.
 
-use hashbrown::HashMap;
+use std::rc::Rc;
 
-use super::super::{Item, Rule};
+use hashbrown::{HashMap, HashSet};
+
+use super::super::until::shortest;
+use super::super::{Item, Rule, append, lazy};
 use super::parser::Parser;
-use super::{Term, is_terminal};
-use crate::automata::{EPS, ExprId, UNBOUNDED};
+use super::{Definition, Term, is_terminal};
+use crate::automata::{EMPTY, EPS, ExprId, UNBOUNDED};
 use crate::error::Error;
 
 /// Rules as they are used: a template once for each list of arguments.
 pub(super) struct Instances<'a> {
     parser: &'a Parser<'a>,
-    /// Terminals are rules of their own.
-    named: bool,
     rules: Vec<Rule>,
     /// By name and arguments as written.
     known: HashMap<String, usize>,
@@ -21,18 +22,23 @@ pub(super) struct Instances<'a> {
     ignored: ExprId,
     /// Terminals that are being read, which may not call themselves.
     open: Vec<String>,
+    /// What rules are that end where they first can.
+    lazy: HashSet<ExprId>,
+    /// The first of the rules of grammars of their own, by where these are kept.
+    grammars: HashMap<*const (Vec<Rule>, usize), usize>,
 }
 
 impl<'a> Instances<'a> {
-    pub(super) fn new(parser: &'a Parser<'a>, named: bool) -> Self {
+    pub(super) fn new(parser: &'a Parser<'a>) -> Self {
         Self {
             parser,
-            named,
             rules: Vec::new(),
             known: HashMap::new(),
             terminals: HashMap::new(),
             ignored: EPS,
             open: Vec::new(),
+            lazy: HashSet::new(),
+            grammars: HashMap::new(),
         }
     }
 
@@ -47,7 +53,8 @@ impl<'a> Instances<'a> {
             ignored.push(self.terminal(term)?);
         }
         if !ignored.is_empty() {
-            self.ignored = store.repeat(store.union(ignored), 0, UNBOUNDED);
+            let most = if parser.options.skips_once { 1 } else { UNBOUNDED };
+            self.ignored = store.repeat(store.union(ignored), 0, most);
         }
         let start = self.instance("start", &[], 0, &HashMap::new())?;
         // Whatever is not reached is checked all the same.
@@ -61,9 +68,13 @@ impl<'a> Instances<'a> {
                 }
             }
         }
-        let body = Item::Sequence(vec![Item::Expr(self.ignored), Item::Rule(start)]);
+        let before = if parser.options.initial_skip { self.ignored } else { EPS };
+        let body = Item::Sequence(vec![Item::Expr(before), Item::Rule(start)]);
         self.rules.push(Rule { name: String::new(), line: 1, capture: None, body });
         let root = self.rules.len() - 1;
+        if !self.lazy.is_empty() {
+            self.rules = lazy::commit(store, &self.rules, &self.lazy, parser.limits)?;
+        }
         Ok((self.rules, root))
     }
 
@@ -93,14 +104,63 @@ impl<'a> Instances<'a> {
         }
         let index = self.rules.len();
         let line = parser.fail(definition.at, "").line_column().map_or(1, |(line, _)| line);
-        let (name, capture) = (name.to_owned(), definition.capture.clone());
+        let (name, capture) = (name.to_owned(), definition.attributes.capture.clone());
         self.rules.push(Rule { name, line, capture, body: Item::Choice(Vec::new()) });
         self.known.insert(key, index);
         let bound = definition.params.iter().cloned().zip(args).collect();
         self.open.push(String::new());
-        self.rules[index].body = self.rule_item(&definition.body, &bound)?;
+        let lazy = definition.attributes.lazy || definition.attributes.suffix.is_some();
+        let body = if lazy { self.lazily(definition, index, &bound) } else { self.rule_item(&definition.body, &bound) };
+        self.rules[index].body = body?;
         self.open.pop();
         Ok(index)
+    }
+
+    /// The body of a rule that ends where it first can: one terminal, whatever it is written with.
+    fn lazily(
+        &mut self,
+        definition: &'a Definition,
+        index: usize,
+        bound: &HashMap<String, Item>,
+    ) -> Result<Item, Error> {
+        let Definition { at, attributes, body, .. } = definition;
+        let suffix = attributes.suffix.as_ref();
+        let mut parts = vec![self.terminal(body)?];
+        parts.extend(suffix.map(|suffix| self.terminal(suffix)).transpose()?);
+        let whole = self.parser.store.sequence(&parts);
+        self.check_regular(whole, *at)?;
+        let store = self.parser.store;
+        let whole = Some(shortest(store, whole)).filter(|&e| store.alive(e)).unwrap_or(EMPTY);
+        // One that is empty ends before anything else begins.
+        if !store.nullable(whole) {
+            self.lazy.insert(whole);
+        }
+        if !self.parser.terminals {
+            return Ok(self.followed(Item::Expr(whole)));
+        }
+        let ignored = std::mem::replace(&mut self.ignored, EPS);
+        let mut read = self.rule_item(body, bound)?;
+        if let Some(suffix) = suffix {
+            // The rule's name is that of what stands before the suffix.
+            let Rule { name, line, capture, .. } = &mut self.rules[index];
+            let (name, capture, line) = (std::mem::take(name), capture.take(), *line);
+            self.rules.push(Rule { name, line, capture, body: read });
+            let text = Item::Rule(self.rules.len() - 1);
+            let body = self.rule_item(suffix, bound)?;
+            self.rules.push(Rule { name: String::new(), line, capture: attributes.stop_capture.clone(), body });
+            read = Item::Sequence(vec![text, Item::Rule(self.rules.len() - 1)]);
+        }
+        self.ignored = ignored;
+        Ok(self.followed(Item::Read(whole, Box::new(read))))
+    }
+
+    fn check_regular(&self, e: ExprId, at: usize) -> Result<(), Error> {
+        if self.parser.store.flags(e).calls() {
+            return Err(self
+                .parser
+                .fail(at, "what is lazy, negated or joined by & is made of texts and patterns only"));
+        }
+        Ok(())
     }
 
     /// A piece of a rule: what is ignored may follow each terminal.
@@ -115,8 +175,8 @@ impl<'a> Instances<'a> {
                 }
                 let e = self.named_terminal(name, *at)?;
                 let mut item = Item::Expr(self.parser.store.call_of(e));
-                if self.named {
-                    let capture = self.parser.definitions.get(name).and_then(|d| d.capture.clone());
+                if self.parser.terminals {
+                    let capture = self.parser.definitions.get(name).and_then(|d| d.attributes.capture.clone());
                     let rules = &mut self.rules;
                     let index = *self.known.entry(name.clone()).or_insert_with(|| {
                         rules.push(Rule { name: name.clone(), line: 0, capture, body: item });
@@ -134,6 +194,25 @@ impl<'a> Instances<'a> {
                 Item::Choice(items.iter().map(|t| self.rule_item(t, bound)).collect::<Result<_, _>>()?)
             }
             Term::Repeat(inner, min, max) => Item::Repeat(Box::new(self.rule_item(inner, bound)?), *min, *max),
+            Term::Both(..) | Term::Not(..) => {
+                let e = self.terminal(term)?;
+                self.followed(Item::Expr(self.parser.store.call_of(e)))
+            }
+            Term::Grammar(grammar) => {
+                let (rules, root) = &**grammar;
+                let first = match self.grammars.get(&Rc::as_ptr(grammar)) {
+                    Some(&first) => first,
+                    None if self.rules.len() + rules.len() > self.parser.limits.max_nodes => {
+                        return Err(Error::limit("the grammar has too many rules with those in it"));
+                    }
+                    None => {
+                        append(&mut self.rules, rules.clone());
+                        *self.grammars.entry(Rc::as_ptr(grammar)).insert(self.rules.len() - rules.len()).get()
+                    }
+                };
+                // Its end may be that of a terminal.
+                self.followed(Item::Rule(first + root))
+            }
         })
     }
 
@@ -184,6 +263,17 @@ impl<'a> Instances<'a> {
                 store.union(parts)
             }
             Term::Repeat(inner, min, max) => store.repeat(self.terminal(inner)?, *min, *max),
+            Term::Both(items, at) => {
+                let parts = items.iter().map(|t| self.terminal(t)).collect::<Result<Vec<_>, _>>()?;
+                parts.iter().try_for_each(|&part| self.check_regular(part, *at))?;
+                store.inter(parts)
+            }
+            Term::Not(inner, at) => {
+                let inner = self.terminal(inner)?;
+                self.check_regular(inner, *at)?;
+                store.inter([store.any_text(), store.not(inner)])
+            }
+            Term::Grammar(_) => return Err(Error::grammar("a terminal has no grammar in it")),
         })
     }
 }

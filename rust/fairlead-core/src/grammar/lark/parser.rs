@@ -1,11 +1,15 @@
 //! From the text to definitions.
 
-use indexmap::IndexMap;
+use std::rc::Rc;
 
-use super::super::Item;
+use hashbrown::HashMap;
+use indexmap::IndexMap;
+use serde_json::Value;
+
 use super::super::common_terminals::common_terminal;
-use super::super::tokens;
-use super::{Definition, Term};
+use super::super::{Item, Rule, Source, rules_of, tokens};
+use super::instances::Instances;
+use super::{Attributes, Definition, Named, Options, Term};
 use crate::automata::{Store, UNBOUNDED};
 use crate::error::Error;
 use crate::json_schema::{self, JsonOptions};
@@ -16,28 +20,56 @@ use crate::regex::{self, Dialect};
 pub(super) struct Parser<'a> {
     pub(super) store: &'a Store,
     pub(super) limits: &'a Limits,
+    /// Terminals are rules of their own.
+    pub(super) terminals: bool,
+    named: Named<'a>,
     text: &'a str,
     at: usize,
     depth: usize,
+    /// A brace that closes nothing else ends it.
+    nested: bool,
     pub(super) definitions: IndexMap<String, Definition>,
     pub(super) ignored: Vec<Term>,
+    pub(super) options: Options,
+    /// Named grammars that have been read.
+    grammars: HashMap<String, Rc<(Vec<Rule>, usize)>>,
 }
 
 impl<'a> Parser<'a> {
-    /// All definitions of a text.
-    pub(super) fn read(store: &'a Store, text: &'a str, limits: &'a Limits) -> Result<Self, Error> {
-        let mut parser =
-            Self { store, limits, text, at: 0, depth: 0, definitions: IndexMap::new(), ignored: Vec::new() };
-        parser.skip();
-        while parser.at < text.len() {
-            if parser.peek() == Some('%') {
-                parser.directive()?;
-            } else {
-                parser.definition()?;
-            }
-            parser.skip();
+    pub(super) fn new(store: &'a Store, text: &'a str, named: Named<'a>, limits: &'a Limits, terminals: bool) -> Self {
+        Self {
+            store,
+            limits,
+            terminals,
+            named,
+            text,
+            at: 0,
+            depth: 0,
+            nested: false,
+            definitions: IndexMap::new(),
+            ignored: Vec::new(),
+            options: Options::default(),
+            grammars: HashMap::new(),
         }
-        Ok(parser)
+    }
+
+    /// Reads all definitions.
+    pub(super) fn read(mut self) -> Result<Self, Error> {
+        self.skip();
+        while self.at < self.text.len() && !self.closes() {
+            if self.peek() == Some('%') {
+                self.directive()?;
+            } else {
+                self.definition()?;
+            }
+            self.skip();
+        }
+        Ok(self)
+    }
+
+    /// Whether the brace that ends a nested grammar is here.
+    fn closes(&self) -> bool {
+        self.nested && self.peek() == Some('}')
     }
 
     pub(super) fn fail(&self, at: usize, message: &str) -> Error {
@@ -98,15 +130,15 @@ impl<'a> Parser<'a> {
     /// Whether a definition or a directive begins here.
     fn begins_definition(&mut self) -> bool {
         if self.peek() == Some('%') {
-            return !self.rest().starts_with("%json") && !self.rest().starts_with("%regex");
+            return !["%json", "%lark", "%regex"].iter().any(|inside| self.rest().starts_with(inside));
         }
         let at = self.at;
         self.at += self.rest().len() - self.rest().trim_start_matches(['?', '!']).len();
         let begins = self.name().is_some() && {
             while matches!(self.peek(), Some('{' | '['))
-                && let Some(end) = self.rest().find(['}', ']', '\n'])
+                && let Some(len) = bracketed(self.rest())
             {
-                self.at += end + 1;
+                self.at += len;
             }
             if self.peek() == Some('.') {
                 self.at += 1;
@@ -141,7 +173,7 @@ impl<'a> Parser<'a> {
                 self.expect(",", "parameters are separated by commas and end with }")?;
             }
         }
-        let capture = self.attributes(&name)?;
+        let attributes = self.attributes(&name)?;
         if self.take(".") {
             let digits = |c: char| c == '-' || c.is_ascii_digit();
             self.at += self.rest().len() - self.rest().trim_start_matches(digits).len();
@@ -149,45 +181,65 @@ impl<'a> Parser<'a> {
         self.expect(":", "a colon must follow the name of a rule")?;
         let body = self.choice()?;
         self.skip();
-        if self.at < self.text.len() && !self.begins_definition() {
+        if self.at < self.text.len() && !self.closes() && !self.begins_definition() {
             return Err(self.fail(self.at, "this cannot stand here"));
         }
-        self.define(name, Definition { at: start, params, capture, body })
+        self.define(name, Definition { at: start, params, attributes, body })
     }
 
-    /// What stands in brackets behind the name of a rule; returns the name that it is captured by.
-    fn attributes(&mut self, rule: &str) -> Result<Option<String>, Error> {
-        let mut capture = None;
+    fn attributes(&mut self, rule: &str) -> Result<Attributes, Error> {
+        let mut found = Attributes::default();
         if !self.take("[") {
-            return Ok(capture);
+            return Ok(found);
         }
         loop {
             self.skip();
             let at = self.at;
-            if self.name().as_deref() != Some("capture") {
-                return Err(self.fail(at, "of the attributes of rules only capture is supported"));
-            }
+            let kind = self.name().unwrap_or_default();
             self.skip();
-            let mut name = rule.to_owned();
-            if self.take("=") {
-                self.skip();
-                let at = self.at;
-                let quoted = self.take("\"").then(|| self.rest().find(['"', '\n'])).flatten();
-                name = match quoted.map(|len| self.rest()[..len].to_owned()) {
-                    Some(name) if !name.is_empty() => name,
-                    _ => return Err(self.fail(at, "the name of a capture stands in double quotes")),
-                };
-                self.at += name.len();
-                self.expect("\"", "the name of a capture stands in double quotes")?;
-            }
-            if capture.replace(name).is_some() {
-                return Err(self.fail(at, "a rule is captured once"));
+            let given = self.take("=");
+            self.skip();
+            let twice = match &*kind {
+                "capture" => {
+                    let name = if given { self.capture_name()? } else { rule.to_owned() };
+                    found.capture.replace(name).is_some()
+                }
+                "stop_capture" if given => {
+                    let name = self.capture_name()?;
+                    found.stop_capture.replace(name).is_some()
+                }
+                "lazy" if !given => std::mem::replace(&mut found.lazy, true),
+                "suffix" if given => {
+                    let suffix = self.atom()?;
+                    found.suffix.replace(suffix).is_some()
+                }
+                "stop" => return Err(self.fail(at, "stop would take back what is written; suffix keeps it")),
+                _ => {
+                    let known =
+                        "of the attributes of rules capture, lazy, suffix=\"...\" and stop_capture are supported";
+                    return Err(self.fail(at, known));
+                }
+            };
+            if twice {
+                return Err(self.fail(at, &format!("a rule has the attribute {kind} once")));
             }
             self.skip();
             if self.take("]") {
-                return Ok(capture);
+                break;
             }
             self.expect(",", "attributes are separated by commas and end with ]")?;
+        }
+        if found.stop_capture.is_some() && found.suffix.is_none() {
+            return Err(self.fail(self.at, "stop_capture is the name of a suffix's capture"));
+        }
+        Ok(found)
+    }
+
+    fn capture_name(&mut self) -> Result<String, Error> {
+        let at = self.at;
+        match if self.peek() == Some('"') { self.quoted()? } else { String::new() } {
+            name if name.is_empty() => Err(self.fail(at, "the name of a capture stands in double quotes")),
+            name => Ok(name),
         }
     }
 
@@ -212,9 +264,10 @@ impl<'a> Parser<'a> {
                 Ok(())
             }
             "import" => self.import(start),
-            "llguidance" => {
-                self.expect("{", "an object is expected here")?;
-                self.expect("}", "options of llguidance are not supported")
+            "llguidance" | "grammar_options" => {
+                let at = self.at;
+                let options = self.json("an object is expected here")?;
+                self.options.take(&options).map_err(|message| self.fail(at, &message))
             }
             _ => Err(self.fail(start, &format!("the directive %{name} is not supported"))),
         }
@@ -255,7 +308,7 @@ impl<'a> Parser<'a> {
             let body = Term::Fixed(Item::Expr(regex::compile(self.store, pattern, Dialect::Whole, self.limits)?));
             let defined = alias.clone().unwrap_or(name);
             if !self.definitions.contains_key(&defined) {
-                self.define(defined, Definition { at, params: Vec::new(), capture: None, body })?;
+                self.define(defined, Definition { at, params: Vec::new(), attributes: Attributes::default(), body })?;
             }
         }
         Ok(())
@@ -266,9 +319,9 @@ impl<'a> Parser<'a> {
             return Err(Error::limit(format!("groups are nested deeper than {}", self.limits.max_depth)));
         }
         self.depth += 1;
-        let mut options = vec![self.sequence()?];
+        let mut options = vec![self.conjunction()?];
         while self.take("|") {
-            options.push(self.sequence()?);
+            options.push(self.conjunction()?);
         }
         self.depth -= 1;
         Ok(if options.len() == 1 { options.remove(0) } else { Term::Choice(options) })
@@ -279,7 +332,7 @@ impl<'a> Parser<'a> {
         loop {
             self.skip();
             match self.peek() {
-                None | Some('|' | ')' | ']' | ',' | '}') => break,
+                None | Some('|' | '&' | ')' | ']' | ',' | '}') => break,
                 Some('-') if self.take("->") => {
                     self.skip();
                     if self.name().is_none() {
@@ -291,10 +344,36 @@ impl<'a> Parser<'a> {
                 _ if self.begins_definition() => break,
                 _ => {}
             }
-            let item = self.atom()?;
-            items.push(self.suffixed(item)?);
+            let item = self.piece()?;
+            items.push(item);
         }
         Ok(if items.len() == 1 { items.remove(0) } else { Term::Sequence(items) })
+    }
+
+    /// Sequences that `&` joins, which binds them less than what follows each other.
+    fn conjunction(&mut self) -> Result<Term, Error> {
+        self.skip();
+        let start = self.at;
+        let mut all = vec![self.sequence()?];
+        while self.take("&") {
+            all.push(self.sequence()?);
+        }
+        Ok(if all.len() == 1 { all.remove(0) } else { Term::Both(all, start) })
+    }
+
+    /// Something with its count.
+    fn piece(&mut self) -> Result<Term, Error> {
+        let start = self.at;
+        let mut nots = 0;
+        while self.take("~") {
+            nots += 1;
+            self.skip();
+        }
+        let mut item = self.atom()?;
+        for _ in 0..nots {
+            item = Term::Not(Box::new(item), start);
+        }
+        self.suffixed(item)
     }
 
     fn atom(&mut self) -> Result<Term, Error> {
@@ -334,17 +413,15 @@ impl<'a> Parser<'a> {
                 Ok(if open == '(' { inner } else { Term::Repeat(Box::new(inner), 0, 1) })
             }
             Some('%') if self.take("%json") => {
-                let mut values = serde_json::Deserializer::from_str(self.rest()).into_iter::<serde_json::Value>();
-                let value = values.next();
-                let read = values.byte_offset();
-                let Some(Ok(_)) = value else {
-                    return Err(self.fail(start, "a JSON Schema must follow %json"));
-                };
-                let schema = &self.text[self.at..self.at + read];
+                self.skip();
+                let from = self.at;
+                self.json("a JSON Schema must follow %json")?;
+                let schema = &self.text[from..self.at];
                 let e = json_schema::lower(self.store, schema, &JsonOptions::default(), self.limits)?;
-                self.at += read;
                 Ok(Term::Fixed(Item::Expr(self.store.call_of(e))))
             }
+            Some('%') if self.take("%lark") => self.nested_grammar(start),
+            Some('@') => self.named_grammar(start),
             Some('<') => self.token(start),
             Some('%') => Err(self.fail(start, "%regex is not supported")),
             _ => match self.name() {
@@ -371,6 +448,58 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// A JSON value, read over.
+    fn json(&mut self, absent: &str) -> Result<Value, Error> {
+        let mut values = serde_json::Deserializer::from_str(self.rest()).into_iter::<Value>();
+        let value = values.next();
+        let read = values.byte_offset();
+        let Some(Ok(value)) = value else { return Err(self.fail(self.at, absent)) };
+        self.at += read;
+        Ok(value)
+    }
+
+    /// The grammar in the braces behind `%lark`, which knows nothing of the one around it.
+    fn nested_grammar(&mut self, start: usize) -> Result<Term, Error> {
+        self.expect("{", "the braces of a grammar must follow %lark")?;
+        if self.depth >= self.limits.max_depth {
+            return Err(Error::limit(format!("groups are nested deeper than {}", self.limits.max_depth)));
+        }
+        let empty = Parser::new(self.store, self.text, self.named, self.limits, self.terminals);
+        let inner = Parser { at: self.at, depth: self.depth + 1, nested: true, ..empty }.read()?;
+        self.at = inner.at;
+        if !self.take("}") {
+            return Err(self.fail(start, "the braces behind %lark are not closed"));
+        }
+        Ok(Term::Grammar(Rc::new(Instances::new(&inner).all()?)))
+    }
+
+    fn named_grammar(&mut self, start: usize) -> Result<Term, Error> {
+        self.at += 1;
+        let name = self.name().unwrap_or_default();
+        if let Some(known) = self.grammars.get(&name) {
+            return Ok(Term::Grammar(Rc::clone(known)));
+        }
+        let Some((name, source)) = self.named.all.iter().find(|(known, _)| *known == name) else {
+            return Err(self.fail(start, &format!("no grammar named @{name} was given")));
+        };
+        let open = [self.named.open, &[*name]].concat();
+        if self.named.open.contains(name) {
+            let message = format!("the grammars @{} name each other in a circle", open.join(", @"));
+            return Err(self.fail(start, &message));
+        }
+        let rules = match source {
+            // One that was given no others knows the same ones.
+            Source::Lark(text, others) if others.is_empty() => {
+                let named = Named { all: self.named.all, open: &open };
+                super::read(self.store, text, named, self.limits, self.terminals)
+            }
+            source => rules_of(self.store, source, self.limits, self.terminals),
+        };
+        let rules = Rc::new(rules.map_err(|e| e.within(&format!("@{name}")))?);
+        self.grammars.insert((*name).to_owned(), Rc::clone(&rules));
+        Ok(Term::Grammar(rules))
+    }
+
     fn token(&mut self, start: usize) -> Result<Term, Error> {
         let found = tokens::spelled(self.store, self.rest());
         let (spelled, len) = found.map_err(|message| self.fail(start, &message))?;
@@ -381,11 +510,16 @@ impl<'a> Parser<'a> {
 
     fn suffixed(&mut self, mut item: Term) -> Result<Term, Error> {
         loop {
+            let end = self.at;
+            self.blanks();
             let start = self.at;
             let (min, max) = match self.peek() {
                 Some('*') => (0, UNBOUNDED),
                 Some('+') => (1, UNBOUNDED),
                 Some('?') => (0, 1),
+                Some('~') if !self.rest()[1..].trim_start().starts_with(|c: char| c.is_ascii_digit()) => {
+                    return Ok(item);
+                }
                 Some('~' | '{') => {
                     let braces = self.peek() == Some('{');
                     self.at += 1;
@@ -413,14 +547,15 @@ impl<'a> Parser<'a> {
                     }
                     self.at += end.unwrap_or(0) + usize::from(braces);
                     item = Term::Repeat(Box::new(item), min, max);
-                    self.blanks();
                     continue;
                 }
-                _ => return Ok(item),
+                _ => {
+                    self.at = end;
+                    return Ok(item);
+                }
             };
             self.at += 1;
             item = Term::Repeat(Box::new(item), min, max);
-            self.blanks();
         }
     }
 
@@ -507,4 +642,23 @@ impl<'a> Parser<'a> {
         })?;
         Ok(Term::Fixed(Item::Expr(e)))
     }
+}
+
+/// The length of what stands in the bracket or brace that a text begins with, both included: texts in quotes and patterns in
+/// slashes are read over.
+fn bracketed(text: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match (quote, c) {
+            (_, '\n') => return None,
+            _ if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '/') => quote = Some(c),
+            (None, ']' | '}') => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
 }

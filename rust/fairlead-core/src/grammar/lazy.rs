@@ -1,0 +1,211 @@
+//! Where a lazy rule may begin, what else may begin there doesn't go on past its end: `(call)* TEXT`, where a call begins with
+//! `head[lazy]: TEXT "<call>"`, is text up to the first `<call>`, and then nothing but the call.
+//!
+//! Without a lexer that would have decided so, it is a property of rules: of alternatives, and of a repetition and what follows
+//! it in the same rule, each loses the texts that begin with one of the others' lazy ones.
+
+use std::collections::BTreeSet;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::lower::{Known, may_be_empty};
+use super::recursion::split;
+use super::{Item, Rule};
+use crate::automata::{EMPTY, ExprId, Store};
+use crate::error::Error;
+use crate::limits::Limits;
+
+/// Lazy expressions.
+type Lazy = BTreeSet<ExprId>;
+
+struct Rewriting<'a> {
+    store: &'a Store,
+    /// The rules as they were read.
+    rules: &'a [Rule],
+    lazy: &'a HashSet<ExprId>,
+    /// What is left of lazy expressions, which stays lazy.
+    left: HashSet<ExprId>,
+    /// The rules as they become: first those that were read, then what others leave of them.
+    written: Vec<Rule>,
+    empty: Vec<bool>,
+    /// Of a rule that was read: what is left of it where these may begin.
+    known: HashMap<(usize, Lazy), usize>,
+    /// The inverse, from the first rule that was not read on.
+    origins: Vec<(usize, Lazy)>,
+    limits: &'a Limits,
+}
+
+/// Rewrites rules of which some are these lazy expressions.
+///
+/// # Errors
+/// More rules come of it than a grammar may have.
+pub(super) fn commit(
+    store: &Store,
+    rules: &[Rule],
+    lazy: &HashSet<ExprId>,
+    limits: &Limits,
+) -> Result<Vec<Rule>, Error> {
+    let Known { empty, .. } = Known::of(store, rules);
+    let (left, known, origins) = (HashSet::new(), HashMap::new(), Vec::new());
+    let mut rewriting = Rewriting { store, rules, lazy, left, written: rules.to_vec(), empty, known, origins, limits };
+    for (i, rule) in rules.iter().enumerate() {
+        rewriting.written[i].body = rewriting.item(&rule.body)?;
+    }
+    Ok(rewriting.written)
+}
+
+impl Rewriting<'_> {
+    /// The lazy expressions that an item may begin with.
+    fn begins(&self, item: &Item) -> Lazy {
+        let (mut found, mut seen) = (Lazy::new(), HashSet::new());
+        self.add_begins(item, &mut found, &mut seen);
+        found
+    }
+
+    fn add_begins(&self, item: &Item, found: &mut Lazy, seen: &mut HashSet<usize>) {
+        match item {
+            Item::Text(_) | Item::Class(_) => {}
+            Item::Expr(e) | Item::Read(e, _) => found.extend(self.lazy.get(e)),
+            Item::Rule(rule) | Item::Call(rule) => {
+                if seen.insert(*rule) {
+                    self.add_begins(&self.rules[*rule].body, found, seen);
+                }
+            }
+            Item::Sequence(items) => {
+                for item in items {
+                    self.add_begins(item, found, seen);
+                    if !may_be_empty(self.store, item, &self.empty) {
+                        break;
+                    }
+                }
+            }
+            Item::Choice(items) => items.iter().for_each(|item| self.add_begins(item, found, seen)),
+            Item::Repeat(inner, _, _) => self.add_begins(inner, found, seen),
+        }
+    }
+
+    fn item(&mut self, item: &Item) -> Result<Item, Error> {
+        Ok(match item {
+            Item::Choice(items) => {
+                let begins: Vec<Lazy> = items.iter().map(|item| self.begins(item)).collect();
+                let mut options = Vec::with_capacity(items.len());
+                for (i, item) in items.iter().enumerate() {
+                    let others = begins.iter().enumerate().filter(|(other, _)| *other != i);
+                    let others = others.flat_map(|(_, lazy)| lazy).copied().collect();
+                    let item = self.item(item)?;
+                    options.push(self.left_by(item, &others)?);
+                }
+                Item::Choice(options)
+            }
+            Item::Sequence(items) => Item::Sequence(self.sequence(items)?),
+            Item::Repeat(inner, min, max) => Item::Repeat(Box::new(self.item(inner)?), *min, *max),
+            item => item.clone(),
+        })
+    }
+
+    fn sequence(&mut self, items: &[Item]) -> Result<Vec<Item>, Error> {
+        let Some((first, rest)) = items.split_first() else { return Ok(Vec::new()) };
+        let mut after = self.sequence(rest)?;
+        if let Item::Repeat(inner, min, max) = first
+            && min < max
+            && !rest.is_empty()
+        {
+            let (of_inner, of_rest) = (self.begins(inner), self.begins(&Item::Sequence(rest.to_vec())));
+            let inner = self.item(inner)?;
+            let inner = self.left_by(inner, &of_rest)?;
+            let all = Item::Sequence(after);
+            let left = self.left_by(all.clone(), &of_inner)?;
+            if *max == 1 {
+                return Ok(vec![Item::Choice(vec![Item::Sequence(vec![inner, all]), left])]);
+            }
+            return Ok(vec![Item::Repeat(Box::new(inner), *min, *max), left]);
+        }
+        after.insert(0, self.item(first)?);
+        Ok(after)
+    }
+
+    /// What is left of an item that is written already where something lazy may begin as well.
+    fn left_by(&mut self, item: Item, others: &Lazy) -> Result<Item, Error> {
+        if others.is_empty() {
+            return Ok(item);
+        }
+        let mut options = Vec::new();
+        for option in split(self.store, &item, &self.empty, &|_| false).others {
+            options.push(match option {
+                Item::Sequence(mut items) if !items.is_empty() => {
+                    let first = items.remove(0);
+                    items.insert(0, self.first_left_by(first, others)?);
+                    Item::Sequence(items)
+                }
+                option => self.first_left_by(option, others)?,
+            });
+        }
+        if may_be_empty(self.store, &item, &self.empty) {
+            options.push(Item::Text(Vec::new()));
+        }
+        Ok(Item::Choice(options))
+    }
+
+    /// The same for what [`split`] has options begin with.
+    fn first_left_by(&mut self, first: Item, others: &Lazy) -> Result<Item, Error> {
+        Ok(match first {
+            Item::Call(rule) | Item::Rule(rule) => Item::Call(self.rule_left_by(rule, others)?),
+            Item::Text(text) => self.expression(self.store.literal(&text), others),
+            Item::Class(ranges) => self.expression(self.store.char_class(&ranges), others),
+            Item::Expr(e) => self.expression(e, others),
+            Item::Read(e, read) => match self.expression(e, others) {
+                Item::Expr(left) => Item::Read(left, read),
+                other => other,
+            },
+            // Options begin with none of these.
+            other => other,
+        })
+    }
+
+    fn expression(&mut self, e: ExprId, others: &Lazy) -> Item {
+        let store = self.store;
+        // Values of a JSON Schema aren't regular, and don't begin as free text does.
+        let Some(whole) = store.regular(e) else { return Item::Expr(e) };
+        let lazy = self.lazy.contains(&whole) || self.left.contains(&whole);
+        // Several that end at one place may all be meant.
+        let longer = if lazy { store.concat(store.scalar(), store.any_text()) } else { store.any_text() };
+        let begun = store.union(others.iter().copied());
+        let left = store.inter([whole, store.not(store.concat(begun, longer))]);
+        if lazy {
+            self.left.insert(left);
+        }
+        Item::Expr(match left {
+            left if !store.alive(left) => EMPTY,
+            left if whole == e => left,
+            // The non-empty ones, as of `e`.
+            left if store.nullable(left) => store.non_empty(left),
+            left => store.call_of(left),
+        })
+    }
+
+    fn rule_left_by(&mut self, rule: usize, others: &Lazy) -> Result<usize, Error> {
+        // What is left of what others have left is what all of them leave.
+        let (rule, others) = match rule.checked_sub(self.rules.len()) {
+            None => (rule, others.clone()),
+            Some(made) => {
+                let (rule, before) = &self.origins[made];
+                (*rule, before | others)
+            }
+        };
+        let key = (rule, others);
+        if let Some(&known) = self.known.get(&key) {
+            return Ok(known);
+        }
+        if self.written.len() >= self.limits.max_nodes {
+            return Err(Error::limit("lazy rules take the grammar apart into too many"));
+        }
+        let index = self.written.len();
+        self.written.push(Rule { body: Item::Choice(Vec::new()), ..self.rules[rule].clone() });
+        self.empty.push(self.empty[rule]);
+        self.origins.push(key.clone());
+        self.known.insert(key.clone(), index);
+        let body = self.item(&self.rules[rule].body)?;
+        self.written[index].body = self.left_by(body, &key.1)?;
+        Ok(index)
+    }
+}

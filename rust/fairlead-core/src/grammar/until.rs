@@ -1,0 +1,36 @@
+//! Free text, and texts that end where they are first complete.
+
+use crate::automata::{ExprId, Store};
+
+fn any_of(store: &Store, texts: &[Box<[u8]>]) -> ExprId {
+    store.union(texts.iter().map(|text| store.literal(text)))
+}
+
+/// At least one character.
+fn some(store: &Store) -> ExprId {
+    store.concat(store.scalar(), store.any_text())
+}
+
+/// Text without any of these in it.
+pub(super) fn without(store: &Store, text: ExprId, excluded: &[Box<[u8]>]) -> ExprId {
+    if excluded.is_empty() {
+        return text;
+    }
+    let found = store.sequence(&[store.all, any_of(store, excluded), store.all]);
+    store.inter([text, store.not(found)])
+}
+
+/// For each of some endings: free text up to where any of them is first complete, ending included, with nothing of what is
+/// excluded in it.
+pub(super) fn until(store: &Store, free: ExprId, endings: &[Box<[u8]>], excluded: &[Box<[u8]>]) -> Vec<ExprId> {
+    let earlier = store.sequence(&[store.all, any_of(store, endings), some(store)]);
+    let excluded = store.sequence(&[store.all, any_of(store, excluded), store.all]);
+    let wrong = store.not(store.union([earlier, excluded]));
+    endings.iter().map(|ending| store.inter([store.concat(free, store.literal(ending)), wrong])).collect()
+}
+
+/// Of the texts of a regular expression those that don't begin with a shorter one: what is read lazily ends where it first can.
+pub(super) fn shortest(store: &Store, e: ExprId) -> ExprId {
+    let longer = store.concat(e, some(store));
+    store.inter([e, store.not(longer)])
+}
