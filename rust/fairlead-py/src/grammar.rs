@@ -168,8 +168,9 @@ impl Grammar {
     ///
     /// Rules, terminals, texts, patterns with flags, ranges, templates, ``&`` and ``~`` in terminals, ``%ignore``,
     /// ``%import common.X``, ``%json {...}``, ``%lark {...}``, and special tokens of the tokenizer: ``<|name|>``, or
-    /// ``<[5,7-9]>`` by their ids. ``rule[lazy]`` ends where it first can, ``rule[suffix="..."]`` with the first such text;
-    /// both are made of terminals. ``rule[capture]``, ``rule[capture="name"]`` and ``stop_capture="name"`` (for a suffix) mark
+    /// ``<[5,7-9]>`` by their ids. ``rule[lazy]`` ends where it first can, ``rule[suffix="..."]`` with the first such text,
+    /// ``rule[max_tokens=5]`` after so many tokens behind which it can, its suffix not counted; all three are made of terminals.
+    /// ``rule[capture]``, ``rule[capture="name"]`` and ``stop_capture="name"`` (for a suffix) mark
     /// what ``marked_captures`` returns. There is no lexer: a terminal may end wherever the text then goes on. A mistake in it
     /// is a GrammarError when it is compiled, with ``.line`` and ``.column``.
     ///
@@ -200,7 +201,8 @@ impl Grammar {
     ///         ``token_triggered_tags`` and ``token_dispatch`` name special tokens or give their ids. A ``json_schema``
     ///         with ``style`` (``"qwen_xml"``, ``"glm_xml"``, ``"minimax_xml"``, ``"deepseek_xml"``,
     ///         ``"deepseek_v4_1_xml"``) is an object as parameters in tags: those that the schema names, in its order,
-    ///         texts as they are, other values in JSON.
+    ///         texts as they are, other values in JSON. ``max_tokens`` of ``any_text`` and ``any_tokens`` counts accepted
+    ///         tokens that end between characters, and nothing of what ``accept_string`` takes.
     ///
     /// Raises:
     ///     TypeError: The tag is of another type. Mistakes in it are GrammarErrors when it is compiled.

@@ -59,7 +59,7 @@ impl Store {
     }
 
     /// Whether a rule may begin right at this state, as a flag.
-    pub(super) fn elements_start(&self, state: &ElementsState) -> u8 {
+    pub(super) fn elements_start(&self, state: &ElementsState) -> u16 {
         if state.first { Flags::STARTS } else { self.starts_after(&self.elements_spec(state.spec).layout) }
     }
 

@@ -92,6 +92,8 @@ pub(crate) enum Node {
     Counted(CountedState),
     /// The rest of an array without equal items, closing bracket included.
     Distinct(DistinctState),
+    /// The rest of a part that may take so many more tokens, the one that is being written included if it has some of it.
+    Timed { body: ExprId, left: u32, begun: bool },
     /// No text: the end of the whole. What stands before it can end there, but it is never left for a frame below.
     Final,
     /// No text: tells the stack that an undeclared key has just been completed.
@@ -100,32 +102,35 @@ pub(crate) enum Node {
 
 /// What is known of an expression without looking at its derivatives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Flags(u8);
+pub(crate) struct Flags(u16);
 
 impl Flags {
-    pub(crate) const NULLABLE: u8 = 1;
+    pub(crate) const NULLABLE: u16 = 1;
     /// Contains `Inter` or `Not`: whether it is dead takes a search.
-    pub(crate) const BOOLEAN: u8 = 2;
+    pub(crate) const BOOLEAN: u16 = 2;
     /// Contains calls, members or elements: not regular by itself.
-    pub(crate) const CALLS: u8 = 4;
+    pub(crate) const CALLS: u16 = 4;
 
     /// Contains complements: may hold bytes that are no UTF-8.
-    pub(crate) const BYTES: u8 = 8;
+    pub(crate) const BYTES: u16 = 8;
 
     /// A rule may be called right at the start, or a key is marked there.
-    pub(crate) const STARTS: u8 = 16;
+    pub(crate) const STARTS: u16 = 16;
 
     /// The whole may end here.
-    pub(crate) const ENDS: u8 = 32;
+    pub(crate) const ENDS: u16 = 32;
 
     /// Holds bytes that stand for special tokens, which no text has.
-    pub(crate) const TOKENS: u8 = 64;
+    pub(crate) const TOKENS: u16 = 64;
 
     /// Holds labels that hang on their whole text.
-    pub(crate) const LABELS: u8 = 128;
+    pub(crate) const LABELS: u16 = 128;
 
-    pub(crate) fn new(nullable: bool, others: u8) -> Self {
-        Self(u8::from(nullable) | (others & !Self::NULLABLE))
+    /// Holds parts that may take so many tokens.
+    pub(crate) const TIMED: u16 = 256;
+
+    pub(crate) fn new(nullable: bool, others: u16) -> Self {
+        Self(u16::from(nullable) | (others & !Self::NULLABLE))
     }
     pub(crate) fn nullable(self) -> bool {
         self.0 & Self::NULLABLE != 0
@@ -142,6 +147,9 @@ impl Flags {
     pub(crate) fn labels(self) -> bool {
         self.0 & Self::LABELS != 0
     }
+    pub(crate) fn timed(self) -> bool {
+        self.0 & Self::TIMED != 0
+    }
     pub(crate) fn calls(self) -> bool {
         self.0 & Self::CALLS != 0
     }
@@ -149,10 +157,10 @@ impl Flags {
     pub(crate) fn starts_calls(self) -> bool {
         self.0 & Self::STARTS != 0
     }
-    pub(crate) fn inherited(self) -> u8 {
+    pub(crate) fn inherited(self) -> u16 {
         self.0 & !(Self::NULLABLE | Self::STARTS | Self::ENDS)
     }
-    pub(crate) fn starts(self) -> u8 {
+    pub(crate) fn starts(self) -> u16 {
         self.0 & Self::STARTS
     }
     /// Whether the whole may end here.

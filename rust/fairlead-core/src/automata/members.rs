@@ -200,7 +200,7 @@ impl Store {
     }
 
     /// Whether a rule may begin right at this state, as a flag.
-    pub(super) fn members_start(&self, state: &MembersState) -> u8 {
+    pub(super) fn members_start(&self, state: &MembersState) -> u16 {
         let spec = self.members_spec(state.spec);
         if !state.first {
             return Flags::STARTS;
@@ -211,7 +211,7 @@ impl Store {
     }
 
     /// The same for what follows an item: a closing bracket or a comma.
-    pub(super) fn starts_after(&self, layout: &Layout) -> u8 {
+    pub(super) fn starts_after(&self, layout: &Layout) -> u16 {
         self.flags(layout.close).starts() | self.flags(layout.before_comma).starts()
     }
 

@@ -20,6 +20,7 @@ mod shortest;
 mod stack;
 mod store;
 mod text;
+mod timed;
 
 pub(crate) use bulk::{Beyond, Bulk, FreeText};
 pub use byteset::ByteSet;

@@ -102,13 +102,17 @@ impl Store {
         })
     }
 
-    /// Where one byte leads, for one text that is written rather than for all tokens: labels of host names are asked for that
-    /// byte alone, and tables of literals and strings of any characters the first few times, since most of their states are
-    /// passed no more often.
+    /// Where one byte leads, for one text that is written rather than for all tokens: labels of host names and parts of so many
+    /// tokens are asked for that byte alone, and tables of literals and strings of any characters the first few times, since
+    /// most of their states are passed no more often.
     pub(crate) fn after(&self, e: ExprId, b: u8) -> Option<ExprId> {
         let slot = self.slot(e);
         if slot.flags.labels() && self.begins_label(e) {
             let to = self.after_byte(e, b);
+            return (to != EMPTY).then_some(to);
+        }
+        if slot.flags.timed() && slot.row.get().is_none() {
+            let to = self.after_timed(e, b);
             return (to != EMPTY).then_some(to);
         }
         let row = slot.row.get().or_else(|| Self::wears_out(slot).then(|| self.row(e)));
@@ -254,6 +258,7 @@ impl Store {
             Node::Text(state) => self.derive_text(state),
             Node::Number(state) => self.derive_number(state),
             Node::Label(label) => self.derive_label(label),
+            Node::Timed { body, left, .. } => self.derive_timed(*body, *left),
             Node::Members(_) | Node::Value(..) | Node::Elements(_) | Node::Counted(_) | Node::Distinct(_) => {
                 self.row(self.unfold(e)).edges.to_vec()
             }
@@ -286,6 +291,14 @@ impl Store {
             1 => return Some(true),
             2 => return Some(false),
             _ => {}
+        }
+        let plain = self.untimed(e);
+        if plain != e {
+            let found = self.alive_within(plain, max_states);
+            if let Some(alive) = found {
+                self.slot(e).alive.store(if alive { 1 } else { 2 }, Ordering::Relaxed);
+            }
+            return found;
         }
         let boolean = matches!(self.node(e), Node::Inter(_) | Node::Not(_));
         if self.flags(e).calls() || (self.flags(e).labels() && !boolean) {

@@ -95,6 +95,7 @@ impl Question<'_> {
                 (once.len().saturating_mul(*min as usize) <= LONGEST).then(|| once.repeat(*min as usize).into())
             }
             Node::Call(rule) => self.call(*rule),
+            Node::Timed { body, .. } => self.of(*body),
             Node::Switch(slice) => self.literal(*slice, None),
             Node::Ranked(slice, from, to) => self.literal(*slice, Some((*from, *to))),
             Node::Text(state) if state.spelling == Spelling::Raw && state.content == store.any => {

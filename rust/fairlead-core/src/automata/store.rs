@@ -224,6 +224,7 @@ impl Store {
                 Flags::new(ended.nullable(), if table.tokens { others | Flags::TOKENS } else { others })
             }
             Node::Except(slice) => Flags::new(self.table(slice.table).ended(*slice).is_none(), Flags::BYTES),
+            Node::Timed { body, .. } => Flags::new(of(body).nullable(), of(body).inherited() | Flags::TIMED),
             Node::Number(n) => Flags::new(self.number_spec(n.spec).may_end(n), 0),
         }
     }

@@ -169,7 +169,7 @@ impl Rewriting<'_> {
         let lazy = self.lazy.contains(&whole) || self.left.contains(&whole);
         // Several that end at one place may all be meant.
         let longer = if lazy { store.concat(store.scalar(), store.any_text()) } else { store.any_text() };
-        let begun = store.union(others.iter().copied());
+        let begun = store.union(others.iter().map(|&e| store.untimed(e)));
         let left = store.inter([whole, store.not(store.concat(begun, longer))]);
         if lazy {
             self.left.insert(left);

@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
             }
             "any_text" => {
                 let (text, excludes) = self.free_text(&format)?;
-                Ok(without(store, text, &excludes))
+                self.timed(&format, without(store, text, &excludes))
             }
             "sequence" => {
                 format.only(&["elements"])?;
@@ -329,13 +329,14 @@ impl<'a> Reader<'a> {
                 Ok(self.dispatch(&branches, &bytes(&format.texts("excludes", true)?), format.flag("loop", true)?))
             }
             "any_tokens" => {
-                format.only(&["exclude_tokens"])?;
+                format.only(&["exclude_tokens", "max_tokens"])?;
                 let given = !matches!(format.map.get("exclude_tokens"), None | Some(Value::Null));
                 let excluded = if given { format.list("exclude_tokens")? } else { Vec::new() };
                 let excluded: Vec<_> =
                     excluded.into_iter().map(|(value, at)| named(value, &at)).collect::<Result<_, _>>()?;
                 let any = tokens::any_but(store, excluded, 0);
-                any.map_err(|message| Error::grammar(message).at_pointer(&format.at("exclude_tokens")))
+                let any = any.map_err(|message| Error::grammar(message).at_pointer(&format.at("exclude_tokens")))?;
+                self.timed(&format, any)
             }
             "exclude_token" => {
                 // Several tokens may write what one of the others does.
@@ -356,10 +357,19 @@ impl<'a> Reader<'a> {
         Ok(most)
     }
 
+    /// Text that may take so many tokens as the format says.
+    fn timed(&self, format: &Object<'a>, text: ExprId) -> Result<ExprId, Error> {
+        if matches!(format.map.get("max_tokens"), None | Some(Value::Null)) {
+            return Ok(text);
+        }
+        let (most, at) = (format.count("max_tokens")?, format.at("max_tokens"));
+        let Ok(most) = u32::try_from(most) else { return fail(&at, "a number of tokens is expected here") };
+        Ok(self.store.timed(text, most))
+    }
+
     /// The text that a format of any text may have, and what may not be in it.
     fn free_text(&self, format: &Object<'a>) -> Result<(ExprId, Texts), Error> {
         format.only(&["excludes", "max_tokens", "max_chars"])?;
-        format.unsupported(&["max_tokens"])?;
         let text = match format.map.get("max_chars") {
             None | Some(Value::Null) => self.store.any_text(),
             Some(_) => {
@@ -448,7 +458,7 @@ impl<'a> Reader<'a> {
             // Free text ends where an end of the tag is first complete.
             let branches: Vec<Branch> = ends.iter().map(|end| (end.clone(), EPS)).collect();
             let (text, excludes) = self.free_text(&content)?;
-            self.until(text, &branches, &excludes)
+            self.until(self.timed(&content, text)?, &branches, &excludes)
         } else {
             let end = store.union(ends.iter().map(|end| store.literal(end)));
             store.concat(self.format(value, &at)?, end)

@@ -31,6 +31,6 @@ pub(super) fn until(store: &Store, free: ExprId, endings: &[Box<[u8]>], excluded
 
 /// Of the texts of a regular expression those that don't begin with a shorter one: what is read lazily ends where it first can.
 pub(super) fn shortest(store: &Store, e: ExprId) -> ExprId {
-    let longer = store.concat(e, some(store));
+    let longer = store.concat(store.untimed(e), some(store));
     store.inter([e, store.not(longer)])
 }

@@ -72,6 +72,7 @@ impl GrammarMatcher {
         }
         let fine = vocab.spelling(id).is_some_and(|bytes| !bytes.is_empty() && self.advance(bytes));
         if fine {
+            self.end_token();
             self.spent.add(vocab.bytes(id).unwrap_or_default());
             self.end_by_itself();
         }

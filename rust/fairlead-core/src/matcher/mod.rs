@@ -279,11 +279,42 @@ impl GrammarMatcher {
             let open = self.tops.iter().any(|t| t.frame != EPS || t.link != Link::BASE);
             let more = open && {
                 let mut row = vec![0; self.space.vocab.words()];
-                let parts = self.space.parts(&self.stack, &self.tops);
+                let parts = self.parts();
                 self.space.emit(&parts, &mut row);
                 row.iter().any(|&w| w != 0)
             };
             self.terminated = !more;
+        }
+    }
+
+    /// What the next mask is put together of.
+    fn parts(&self) -> Parts {
+        let store = &self.space.store;
+        if !self.is_timed() {
+            return self.space.parts(&self.stack, &self.tops);
+        }
+        // A bound says nothing of the next token, so that all of its counts have one mask.
+        let tops: Tops = self.tops.iter().map(|top| Top { frame: store.untimed(top.frame), ..*top }).collect();
+        self.space.parts(&self.stack, &tops)
+    }
+
+    /// Whether some part of the text that could go on here may take so many tokens only.
+    fn is_timed(&self) -> bool {
+        self.tops.iter().any(|top| self.space.store.flags(top.frame).timed())
+    }
+
+    /// Counts a token that has just been written.
+    fn end_token(&mut self) {
+        if self.is_timed() {
+            let store = &self.space.store;
+            let mut tops = Tops::new();
+            for top in &self.tops {
+                let top = Top { frame: store.after_token(top.frame), ..*top };
+                if !tops.contains(&top) {
+                    tops.push(top);
+                }
+            }
+            self.tops = tops;
         }
     }
 
@@ -303,7 +334,7 @@ impl GrammarMatcher {
             return true;
         }
         let before = self.text.len();
-        let fine = self.spelling(id).is_some_and(|bytes| self.take(&bytes));
+        let fine = self.spelling(id).is_some_and(|bytes| self.take(&bytes, true));
         if fine && self.has_budget() {
             self.plan.follow(before, id, self.text.len());
         }
@@ -320,10 +351,11 @@ impl GrammarMatcher {
     pub fn accept_bytes(&mut self, bytes: &[u8]) -> bool {
         self.plan = Plan::default();
         // Special tokens aren't text: nobody writes one by the bytes that stand for it.
-        !bytes.iter().any(|&b| Vocabulary::is_special(&[b])) && self.take(bytes)
+        !bytes.iter().any(|&b| Vocabulary::is_special(&[b])) && self.take(bytes, false)
     }
 
-    fn take(&mut self, bytes: &[u8]) -> bool {
+    /// Takes some bytes, which may be those of a token.
+    fn take(&mut self, bytes: &[u8], token: bool) -> bool {
         if self.terminated {
             return false;
         }
@@ -331,6 +363,9 @@ impl GrammarMatcher {
         if !self.advance(bytes) {
             self.restore(before);
             return false;
+        }
+        if token {
+            self.end_token();
         }
         self.spent.add(if Vocabulary::is_special(bytes) { &[] } else { bytes });
         self.remember(before);
@@ -373,7 +408,7 @@ impl GrammarMatcher {
         if self.terminated {
             row.fill(0);
         } else {
-            let parts = self.space.parts(&self.stack, &self.tops);
+            let parts = self.parts();
             self.space.emit(&parts, row);
             let run_out = self.may_run_out(&parts);
             if run_out || parts.iter().any(|part| self.space.entry(part.entry).may_repeat(part.extra != 0)) {
@@ -397,7 +432,7 @@ impl GrammarMatcher {
 
     /// An id of the next mask: equal ids, equal masks, for all matchers of one process.
     pub fn mask_id(&mut self) -> u64 {
-        let parts = if self.terminated { Parts::new() } else { self.space.parts(&self.stack, &self.tops) };
+        let parts = if self.terminated { Parts::new() } else { self.parts() };
         let mut key = vec![u32::from(self.terminated) | u32::from(self.is_completed()) << 1];
         key.extend(parts.iter().map(|part| part.entry));
         let event = |part: &Part| part.extra != 0 && !self.space.entry(part.entry).events.is_empty();

@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use super::super::until::shortest;
 use super::super::{Item, Rule, append, lazy};
 use super::parser::Parser;
-use super::{Definition, Term, is_terminal};
+use super::{Attributes, Definition, Term, is_terminal};
 use crate::automata::{EMPTY, EPS, ExprId, UNBOUNDED};
 use crate::error::Error;
 
@@ -109,15 +109,20 @@ impl<'a> Instances<'a> {
         self.known.insert(key, index);
         let bound = definition.params.iter().cloned().zip(args).collect();
         self.open.push(String::new());
-        let lazy = definition.attributes.lazy || definition.attributes.suffix.is_some();
-        let body = if lazy { self.lazily(definition, index, &bound) } else { self.rule_item(&definition.body, &bound) };
+        let Attributes { lazy, suffix, max_tokens, .. } = &definition.attributes;
+        let terminal = *lazy || suffix.is_some() || max_tokens.is_some();
+        let body = if terminal {
+            self.as_terminal(definition, index, &bound)
+        } else {
+            self.rule_item(&definition.body, &bound)
+        };
         self.rules[index].body = body?;
         self.open.pop();
         Ok(index)
     }
 
-    /// The body of a rule that ends where it first can: one terminal, whatever it is written with.
-    fn lazily(
+    /// The body of a rule that ends where it first can, or takes so many tokens: one terminal, whatever it is written with.
+    fn as_terminal(
         &mut self,
         definition: &'a Definition,
         index: usize,
@@ -125,15 +130,19 @@ impl<'a> Instances<'a> {
     ) -> Result<Item, Error> {
         let Definition { at, attributes, body, .. } = definition;
         let suffix = attributes.suffix.as_ref();
-        let mut parts = vec![self.terminal(body)?];
-        parts.extend(suffix.map(|suffix| self.terminal(suffix)).transpose()?);
-        let whole = self.parser.store.sequence(&parts);
-        self.check_regular(whole, *at)?;
+        let text = self.terminal(body)?;
+        self.check_regular(text, *at)?;
         let store = self.parser.store;
-        let whole = Some(shortest(store, whole)).filter(|&e| store.alive(e)).unwrap_or(EMPTY);
-        // One that is empty ends before anything else begins.
-        if !store.nullable(whole) {
-            self.lazy.insert(whole);
+        let mut parts = vec![attributes.max_tokens.map_or(text, |most| store.timed(text, most))];
+        parts.extend(suffix.map(|suffix| self.terminal(suffix)).transpose()?);
+        let mut whole = store.sequence(&parts);
+        self.check_regular(whole, *at)?;
+        if attributes.lazy || suffix.is_some() {
+            whole = Some(shortest(store, whole)).filter(|&e| store.alive(e)).unwrap_or(EMPTY);
+            // One that is empty ends before anything else begins.
+            if !store.nullable(whole) {
+                self.lazy.insert(whole);
+            }
         }
         if !self.parser.terminals {
             return Ok(self.followed(Item::Expr(whole)));
@@ -158,7 +167,7 @@ impl<'a> Instances<'a> {
         if self.parser.store.flags(e).calls() {
             return Err(self
                 .parser
-                .fail(at, "what is lazy, negated or joined by & is made of texts and patterns only"));
+                .fail(at, "what is lazy, counted, negated or joined by & is made of texts and patterns only"));
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 //!
 //! Rules and terminals, texts with `i`, patterns with flags, ranges, groups, `[ ]`, `? * + ~n ~n..m {m,n}`, templates,
 //! `%ignore`, `%import common.X`, `%json {...}`, `%lark {...}`, grammars by their names `@name`, special tokens `<|name|>`,
-//! `&` and `~` in terminals, and the attributes `[capture]`, `[lazy]`, `[suffix]` and `[stop_capture]` of rules. Aliases,
+//! `&` and `~` in terminals, and the attributes `[capture]`, `[lazy]`, `[suffix]`,
+//! `[stop_capture]` and `[max_tokens]` of rules. Aliases,
 //! priorities and the marks `?` and `!` only shape trees and are read over. There is no lexer: where a terminal ends is as open
 //! as where a rule does.
 
@@ -56,6 +57,8 @@ struct Attributes {
     suffix: Option<Term>,
     /// The name that this is captured by.
     stop_capture: Option<String>,
+    /// So many tokens it may take, the suffix not counted.
+    max_tokens: Option<u32>,
 }
 
 /// What a grammar says of itself as a whole.

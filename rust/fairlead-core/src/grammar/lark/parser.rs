@@ -213,11 +213,18 @@ impl<'a> Parser<'a> {
                     let suffix = self.atom()?;
                     found.suffix.replace(suffix).is_some()
                 }
+                "max_tokens" if given => {
+                    let at = self.at;
+                    let digits = self.rest().find(|c: char| !c.is_ascii_digit()).unwrap_or(self.rest().len());
+                    let most = self.rest()[..digits].parse();
+                    let most = most.map_err(|_| self.fail(at, "a number of tokens is expected here"))?;
+                    self.at += digits;
+                    found.max_tokens.replace(most).is_some()
+                }
                 "stop" => return Err(self.fail(at, "stop would take back what is written; suffix keeps it")),
                 _ => {
-                    let known =
-                        "of the attributes of rules capture, lazy, suffix=\"...\" and stop_capture are supported";
-                    return Err(self.fail(at, known));
+                    let known = ["capture", "lazy", "suffix=...", "stop_capture=...", "max_tokens=..."].join(", ");
+                    return Err(self.fail(at, &format!("the attributes of rules that are supported are {known}")));
                 }
             };
             if twice {
@@ -231,6 +238,9 @@ impl<'a> Parser<'a> {
         }
         if found.stop_capture.is_some() && found.suffix.is_none() {
             return Err(self.fail(self.at, "stop_capture is the name of a suffix's capture"));
+        }
+        if found.max_tokens.is_some() && found.lazy && found.suffix.is_none() {
+            return Err(self.fail(self.at, "what is lazy can't end sooner; max_tokens goes with a suffix"));
         }
         Ok(found)
     }
