@@ -35,7 +35,12 @@ fn text(u: &mut Unstructured<'_>) -> Result<String> {
 
 fn any_text(u: &mut Unstructured<'_>) -> Result<String> {
     let excludes = list(u, 0..=2, text)?;
-    let most = if u.arbitrary()? { format!(",\"max_chars\":{}", u.int_in_range(0..=4)?) } else { String::new() };
+    let mut most = String::new();
+    for unit in ["max_chars", "max_tokens"] {
+        if u.arbitrary()? {
+            most += &format!(",\"{unit}\":{}", u.int_in_range(0..=4)?);
+        }
+    }
     Ok(format!("{{\"type\":\"any_text\",\"excludes\":[{excludes}]{most}}}"))
 }
 

@@ -54,7 +54,8 @@ fn strings(store: &Store, s: &Strings) -> Vec<Strings> {
     if s.content != store.any_text() {
         let without =
             |e: ExprId| if e == store.any_text() { EMPTY } else { store.inter([store.any_text(), store.not(e)]) };
-        out.push(Strings { content: without(s.within), within: without(s.content), ..any });
+        // Labels of host names meet nothing, so neither does what they aren't.
+        out.push(Strings { content: without(s.within), within: without(store.unlabelled(s.content)), ..any });
     }
     out
 }
@@ -171,7 +172,7 @@ impl Reader<'_> {
             out.push(Objects { members: vec![(keys.clone(), only(opposite(*demand)))], ..Objects::default() });
         }
         for names in &o.names {
-            let content = self.key_content(names)?;
+            let content = self.key_within(names)?;
             let others = self.store.inter([self.store.any_text(), self.store.not(content)]);
             out.push(Objects { some: vec![(Keys::Matching(others), ALWAYS)], ..Objects::default() });
         }

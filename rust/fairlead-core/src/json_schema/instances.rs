@@ -104,6 +104,13 @@ impl Reader<'_> {
         let texts = self.shape_of(names)?.strings.clone();
         Ok(text_content(store, &texts))
     }
+
+    /// What these are certainly within.
+    pub(super) fn key_within(&mut self, names: &Demands) -> Result<ExprId, Error> {
+        let texts: Vec<Strings> =
+            self.shape_of(names)?.strings.iter().map(|t| Strings { content: t.within, ..t.clone() }).collect();
+        Ok(text_content(self.store, &texts))
+    }
 }
 
 /// The texts of any of some strings.
