@@ -148,3 +148,25 @@ def test_free_text(excludes: list[str], most: int | None, ends: list[str], text:
     short = any(most is None or len(content) <= most for content in contents)
     tag = {"type": "tag", "begin": "", "content": free, "end": ends}
     assert accepts(tag, whole) == (bool(cut) and inside == len(whole) and clean and short)
+
+
+@given(
+    st.lists(st.sampled_from(["<a>", "<b", "b<", "<"]), min_size=1, max_size=2, unique=True),
+    st.lists(st.sampled_from([">>", "aa", "é"]), max_size=2),
+    st.booleans(),
+    st.lists(st.sampled_from(["<", "a", "b", ">", "x", "é", "<a>x", "<bx"]), max_size=8).map("".join),
+)
+def test_a_dispatch_in_ebnf_is_one_in_a_structural_tag(
+    tags: list[str], excludes: list[str], loop: bool, text: str
+) -> None:
+    contents = [("x", '"x"'), ("[ab]*;", '[ab]* ";"')]
+    rules = [[tag, {"type": "regex", "pattern": contents[i][0]}] for i, tag in enumerate(tags)]
+    pairs = "".join(f'("{tag}", body{i}), ' for i, tag in enumerate(tags))
+    left_out = "".join(f'"{text}",' for text in excludes)
+    source = f"root ::= TagDispatch(\n  {pairs}\n  loop_after_dispatch={str(loop).lower()}, excludes=({left_out}))\n"
+    source += "".join(f"body{i} ::= {body}\n" for i, (_, body) in enumerate(contents))
+    matcher = GrammarMatcher(compiler().compile_grammar(Grammar.ebnf(source)))
+    begun = matcher.accept_string(text)
+    found = begun, begun and matcher.is_completed()
+    event(f"{found}")
+    assert found == begins({"type": "dispatch", "rules": rules, "loop": loop, "excludes": excludes}, text)

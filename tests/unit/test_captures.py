@@ -155,6 +155,21 @@ def test_marked_rules_in_the_order_in_which_they_end():
         matcher.marked_captures()
 
 
+def test_marks_in_ebnf():
+    source = 'root ::= key "=" value\nkey[capture] ::= [a-z]+ value "]"?\nvalue[capture="the ]"] ::= [0-9]*'
+    assert marked(Grammar.ebnf(source), "a1]=2") == [("the ]", b"1"), ("key", b"a1]"), ("the ]", b"2")]
+    for attributes, column in {
+        "[lazy]": 6,
+        "[capture=x]": 14,
+        '[capture="x]': 23,
+        "[capture, lazy]": 13,
+        "[": 6,
+    }.items():
+        with pytest.raises(GrammarError) as raised:
+            compiler().compile_grammar(Grammar.ebnf(f'root{attributes} ::= "a"'))
+        assert (raised.value.line, raised.value.column) == (1, column)
+
+
 @pytest.mark.parametrize(
     ("attributes", "message", "column"),
     [

@@ -117,6 +117,49 @@ def test_nothing_is_forced_through_one(compiler):
     assert matcher.validate_tokens([CALL, *ids("c"), STOP]) == 3
 
 
+def test_tokens_by_their_ids_in_ebnf(info, compiler):
+    grammar = Grammar.ebnf(
+        f"root ::= Token({CALL}, {OTHER},) body TokenTagDispatch(({CALL}, body), excludes=({END},))\nbody ::= [ab] [ab]"
+    )
+    matcher = GrammarMatcher(compiler.compile_grammar(grammar))
+    assert allowed(matcher, info.vocab_size) == {CALL, OTHER}
+    assert matcher.accept_token(OTHER) and matcher.accept_string("ab") and matcher.is_completed()
+    free = allowed(matcher, info.vocab_size)
+    assert free >= {CALL, OTHER, STOP, *ids("ab")} and END not in free
+    assert matcher.accept_string("text") and matcher.accept_token(OTHER) and matcher.accept_token(CALL)
+    assert not allowed(matcher, info.vocab_size) & {CALL, OTHER, END, STOP} and not matcher.is_completed()
+    assert matcher.accept_string("ba") and matcher.accept_token(CALL) and matcher.accept_string("aa")
+    assert matcher.captures(["body"]) == {"body": ["ab", "ba", "aa"]}
+    once = GrammarMatcher(
+        compiler.compile_grammar(
+            Grammar.ebnf(f"root ::= TokenTagDispatch(({CALL}, body), loop_after_dispatch=false)\nbody ::= [ab]")
+        )
+    )
+    assert once.accept_token(CALL) and once.accept_string("a") and allowed(once, info.vocab_size) == {STOP}
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("ExcludeToken(1)", "one token, whichever it is"),
+        ("Token(a)", "the id of a token is expected"),
+        ("Token(4000000000)", "no token 4000000000"),
+        ("TokenTagDispatch((97, root))", "only special tokens"),
+        ("TagDispatch()", "at least one tag"),
+        ('TagDispatch(("", root))', "not empty"),
+        ('TagDispatch(("a" root))', ", is expected"),
+        ('TagDispatch(("a", root) excludes=())', ", is expected"),
+        ('TagDispatch(("a", root), loop=true)', "loop_after_dispatch is true or false"),
+        ('TagDispatch(("a", nobody))', '"nobody" is not defined'),
+        ('TagDispatch(("a", root)', "expected here"),
+    ],
+)
+def test_macros_of_ebnf_that_are_wrong(compiler, written, said):
+    with pytest.raises(GrammarError, match=said) as caught:
+        compiler.compile_grammar(Grammar.ebnf(f'root ::= "a"\n  | {written}'))
+    assert caught.value.line == 2 or "isn't" in said
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [

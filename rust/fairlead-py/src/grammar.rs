@@ -158,6 +158,11 @@ impl Grammar {
 
     /// The rule ``root`` of a grammar in EBNF, as XGrammar and llama.cpp (GBNF) write it.
     ///
+    /// Special tokens are ``<name>``, ``<[id]>`` or ``Token(id, ...)``, and ``!<name>*`` is anything without one.
+    /// ``TagDispatch(("tag", rule), ..., loop_after_dispatch=true, excludes=("text",))`` is free text that goes on with a rule behind
+    /// its tag, ``TokenTagDispatch((id, rule), ...)`` the same for special tokens. ``name[capture] ::= ...`` marks what
+    /// ``marked_captures`` returns.
+    ///
     /// A malformed one is a GrammarError when it is compiled, with ``.line`` and ``.column``.
     #[staticmethod]
     fn ebnf(grammar: String) -> Self {

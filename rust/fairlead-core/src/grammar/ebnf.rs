@@ -1,12 +1,15 @@
 //! EBNF in `XGrammar`'s and `llama.cpp`'s spelling.
 //!
 //! `name ::= alternatives`, with texts in quotes, character classes, `.`, groups, `|`, the suffixes `* + ? {m} {m,}
-//! {m,n}`, and `#` comments. A rule goes on until the next `name ::=`. `<name>` and `<[id]>` are tokens, and `!<name>*` is
-//! anything without one.
+//! {m,n}`, and `#` comments. A rule goes on until the next `name ::=`. `<name>`, `<[id]>` and `Token(id)` are tokens, and
+//! `!<name>*` is anything without one; `TagDispatch` and `TokenTagDispatch` are free text with tags (see [`macros`]), and
+//! `name[capture]` marks what a rule stands for.
+
+mod macros;
 
 use indexmap::IndexMap;
 
-use super::{Item, Rule, tokens};
+use super::{Item, Rule, bracketed, tokens};
 use crate::automata::{Store, UNBOUNDED};
 use crate::error::Error;
 use crate::limits::Limits;
@@ -24,11 +27,12 @@ struct Parser<'a> {
 /// The rules, and which of them is `root`.
 pub(super) fn parse(store: &Store, text: &str, limits: &Limits) -> Result<(Vec<Rule>, usize), Error> {
     let mut parser = Parser { store, text, at: 0, depth: 0, limits, names: IndexMap::new() };
-    let mut bodies: IndexMap<usize, (usize, Item)> = IndexMap::new();
+    let mut bodies: IndexMap<usize, (usize, Option<String>, Item)> = IndexMap::new();
     parser.skip();
     while parser.at < text.len() {
         let start = parser.at;
         let Some(name) = parser.name() else { return Err(parser.fail(start, "a rule begins with its name")) };
+        let capture = parser.capture(&name)?;
         parser.skip();
         if !parser.take("::=") {
             return Err(parser.fail(parser.at, "::= must follow the name of a rule"));
@@ -38,7 +42,7 @@ pub(super) fn parse(store: &Store, text: &str, limits: &Limits) -> Result<(Vec<R
         if parser.at < text.len() && !parser.begins_rule() {
             return Err(parser.fail(parser.at, "this cannot stand here"));
         }
-        if bodies.insert(index, (start, body)).is_some() {
+        if bodies.insert(index, (start, capture, body)).is_some() {
             return Err(parser.fail(start, &format!("the rule {name:?} is defined twice")));
         }
     }
@@ -46,10 +50,10 @@ pub(super) fn parse(store: &Store, text: &str, limits: &Limits) -> Result<(Vec<R
     let Some(root) = root else { return Err(Error::grammar("the grammar has no rule named root")) };
     let mut rules = Vec::with_capacity(parser.names.len());
     for (index, (name, &first)) in parser.names.iter().enumerate() {
-        let Some((start, body)) = bodies.swap_remove(&index) else {
+        let Some((start, capture, body)) = bodies.swap_remove(&index) else {
             return Err(parser.fail(first, &format!("the rule {name:?} is not defined")));
         };
-        rules.push(Rule { name: name.clone(), line: parser.place(start).0, capture: None, body });
+        rules.push(Rule { name: name.clone(), line: parser.place(start).0, capture, body });
     }
     Ok((rules, root))
 }
@@ -107,6 +111,27 @@ impl Parser<'_> {
         (len > 0).then_some(name)
     }
 
+    /// The name that a rule's author wants what it stands for to be captured by.
+    fn capture(&mut self, rule: &str) -> Result<Option<String>, Error> {
+        if !self.take("[") {
+            return Ok(None);
+        }
+        let at = self.at;
+        let found = self.name().filter(|name| name == "capture").map(|_| rule.to_owned());
+        let mut found = found.ok_or_else(|| self.fail(at, "of the attributes of rules only capture is supported"))?;
+        if self.take("=") {
+            let at = self.at;
+            match if self.peek() == Some('"') { Some(self.quoted()?) } else { None } {
+                Some(name) if !name.is_empty() => found = name,
+                _ => return Err(self.fail(at, "the name of a capture stands in double quotes")),
+            }
+        }
+        if !self.take("]") {
+            return Err(self.fail(self.at, "of the attributes of rules only capture is supported"));
+        }
+        Ok(Some(found))
+    }
+
     fn index_of(&mut self, name: &str, at: usize) -> usize {
         self.names.get_index_of(name).unwrap_or_else(|| self.names.insert_full(name.to_owned(), at).0)
     }
@@ -114,6 +139,7 @@ impl Parser<'_> {
     fn begins_rule(&mut self) -> bool {
         let at = self.at;
         let begins = self.name().is_some() && {
+            self.at += if self.peek() == Some('[') { bracketed(self.rest()).unwrap_or(0) } else { 0 };
             self.skip();
             self.rest().starts_with("::=")
         };
@@ -154,19 +180,7 @@ impl Parser<'_> {
     fn atom(&mut self) -> Result<Item, Error> {
         let start = self.at;
         match self.peek() {
-            Some(quote @ ('"' | '\'')) => {
-                self.at += 1;
-                let mut text = String::new();
-                loop {
-                    match self.next() {
-                        None | Some('\n') => return Err(self.fail(start, "a text is not closed")),
-                        Some(c) if c == quote => break,
-                        Some('\\') => text.push(self.escape()?),
-                        Some(c) => text.push(c),
-                    }
-                }
-                Ok(Item::Text(text.into_bytes()))
-            }
+            Some('"' | '\'') => Ok(Item::Text(self.quoted()?.into_bytes())),
             Some('[') => self.class(),
             Some('.') => {
                 self.at += 1;
@@ -206,9 +220,25 @@ impl Parser<'_> {
                 Ok(Item::Expr(any))
             }
             _ => match self.name() {
+                Some(name) if self.peek() == Some('(') && macros::NAMES.contains(&&*name) => self.expand(&name, start),
                 Some(name) => Ok(Item::Rule(self.index_of(&name, start))),
                 None => Err(self.fail(start, "a text, a class, a group or the name of a rule is expected here")),
             },
+        }
+    }
+
+    /// A text in quotes of either kind.
+    fn quoted(&mut self) -> Result<String, Error> {
+        let start = self.at;
+        let quote = self.next();
+        let mut text = String::new();
+        loop {
+            match self.next() {
+                None | Some('\n') => return Err(self.fail(start, "a text is not closed")),
+                c if c == quote => return Ok(text),
+                Some('\\') => text.push(self.escape()?),
+                Some(c) => text.push(c),
+            }
         }
     }
 
@@ -259,6 +289,12 @@ impl Parser<'_> {
             Some('n') => Ok('\n'),
             Some('r') => Ok('\r'),
             Some('t') => Ok('\t'),
+            Some('b') => Ok('\x08'),
+            Some('f') => Ok('\x0c'),
+            Some('v') => Ok('\x0b'),
+            Some('a') => Ok('\x07'),
+            Some('e') => Ok('\x1b'),
+            Some('0') => Ok('\0'),
             Some('x') => hex(self, 2),
             Some('u') => hex(self, 4),
             Some('U') => hex(self, 8),

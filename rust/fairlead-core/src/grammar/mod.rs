@@ -182,3 +182,22 @@ pub(crate) fn structural_tag(store: &Store, text: &str, limits: &Limits) -> Resu
     check_length(text, limits)?;
     structural::lower(store, text, limits)
 }
+
+/// The length of what stands in the bracket or brace that a text begins with, both included: texts in quotes and patterns in
+/// slashes are read over.
+fn bracketed(text: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match (quote, c) {
+            (_, '\n') => return None,
+            _ if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '/') => quote = Some(c),
+            (None, ']' | '}') => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::super::common_terminals::common_terminal;
-use super::super::{Item, Rule, Source, rules_of, tokens};
+use super::super::{Item, Rule, Source, bracketed, rules_of, tokens};
 use super::instances::Instances;
 use super::{Attributes, Definition, Named, Options, Term};
 use crate::automata::{Store, UNBOUNDED};
@@ -652,23 +652,4 @@ impl<'a> Parser<'a> {
         })?;
         Ok(Term::Fixed(Item::Expr(e)))
     }
-}
-
-/// The length of what stands in the bracket or brace that a text begins with, both included: texts in quotes and patterns in
-/// slashes are read over.
-fn bracketed(text: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match (quote, c) {
-            (_, '\n') => return None,
-            _ if escaped => escaped = false,
-            (Some(_), '\\') => escaped = true,
-            (Some(open), c) if c == open => quote = None,
-            (None, '"' | '/') => quote = Some(c),
-            (None, ']' | '}') => return Some(at + 1),
-            _ => {}
-        }
-    }
-    None
 }
