@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fairlead import xgrammar as xgr  # noqa: E402
-from fairlead.errors import GrammarError, TokenizerError  # noqa: E402
+from fairlead.errors import GrammarError, LimitExceeded, SchemaError, TokenizerError  # noqa: E402
 
 try:
     import xgrammar as theirs
@@ -269,3 +270,75 @@ def test_captures_of_marked_rules() -> None:
         grammar = theirs.Grammar.from_lark(lark)
         same = theirs.GrammarMatcher(theirs.GrammarCompiler(tokenizer).compile_grammar(grammar))
         assert same.accept_string(text) and same.get_captures() == found
+
+
+def test_errors_are_runtime_errors_and_fairlead_s_own() -> None:
+    compiler = xgr.GrammarCompiler(info())
+    tag = {"type": "structural_tag", "format": {"type": "nope"}}
+    nothing = {"type": "integer", "minimum": 2, "maximum": 1}
+    for work, ours, theirs in [
+        (lambda: compiler.compile_regex("("), GrammarError, RuntimeError),
+        (lambda: compiler.compile_grammar("root ::= other"), GrammarError, RuntimeError),
+        (lambda: compiler.compile_json_schema("{bad"), SchemaError, xgr.InvalidJSONError),
+        (lambda: compiler.compile_json_schema(nothing), SchemaError, RuntimeError),
+        (lambda: compiler.compile_json_schema({"$ref": "http://x/y"}), SchemaError, RuntimeError),
+        (lambda: compiler.compile_json_schema({"minLength": "1"}), SchemaError, RuntimeError),
+        (lambda: compiler.compile_structural_tag("{bad"), SchemaError, xgr.InvalidJSONError),
+        (lambda: compiler.compile_structural_tag(tag), GrammarError, xgr.InvalidStructuralTagError),
+        (lambda: xgr.StructuralTag(format={}), GrammarError, xgr.InvalidStructuralTagError),
+        (lambda: xgr.StructuralTag.from_json('{"type": 1}'), GrammarError, xgr.InvalidStructuralTagError),
+        (lambda: xgr.StructuralTag.from_json("{"), SchemaError, xgr.InvalidJSONError),
+        (lambda: xgr.Grammar.deserialize_json("{bad"), SchemaError, xgr.InvalidJSONError),
+        (lambda: xgr.Grammar.deserialize_json("{}"), GrammarError, xgr.DeserializeVersionError),
+        (lambda: xgr.Grammar.deserialize_json('{"fairlead": 1}'), GrammarError, xgr.DeserializeFormatError),
+        (lambda: compiler.compile_grammar("root ::= " + "(" * 5000), LimitExceeded, RuntimeError),
+    ]:
+        with pytest.raises(theirs) as raised:
+            work()
+        assert isinstance(raised.value, ours) and isinstance(raised.value, RuntimeError)
+        again = pickle.loads(pickle.dumps(raised.value))
+        assert type(again) is type(raised.value) and str(again) == str(raised.value)
+    with pytest.raises(RuntimeError) as raised:
+        compiler.compile_grammar('root ::= "a"\n  b')
+    assert (raised.value.line, raised.value.column) == (2, 3)
+
+
+def test_structural_tags_as_objects() -> None:
+    item = xgr.StructuralTagItem(begin="<f>", schema={"type": "integer"}, end="</f>")
+    old = xgr.StructuralTag.from_legacy_structural_tag([item], ["<f"])
+    text = xgr.StructuralTagItem(begin="<f>", schema='{"type": "integer"}', end="</f>")
+    compiler = xgr.GrammarCompiler(info())
+    for compiled in (
+        compiler.compile_structural_tag(old),
+        compiler.compile_structural_tag(old.model_dump_json()),
+        compiler.compile_structural_tag([item], ["<f"]),
+        compiler.compile_structural_tag([text.model_dump(by_alias=True)], triggers=["<f"]),
+        compiler.compile_structural_tag(xgr.StructuralTag.from_json(old.model_dump())),
+    ):
+        for written, whole in {"so <f>12</f>": True, "so <f>x</f>": False, "<g": True, "<f": False}.items():
+            matcher = xgr.GrammarMatcher(compiled)
+            assert (matcher.accept_string(written) and matcher.is_completed()) is whole
+    assert xgr.get_serialization_version() in xgr.Grammar.from_regex("a").serialize_json()
+
+
+def test_theirs_as_objects_here() -> None:
+    formats = pytest.importorskip("xgrammar.structural_tag")
+    content = formats.JSONSchemaFormat(json_schema={"type": "integer"})
+    tag = formats.TagFormat(begin="<", content=content, end=">")
+    assert theirs is not None
+    for made in (theirs.StructuralTag(format=tag), xgr.StructuralTag(format=tag)):
+        matcher = xgr.GrammarMatcher(xgr.GrammarCompiler(info()).compile_structural_tag(made))
+        assert matcher.accept_string("<12>") and matcher.is_completed()
+
+
+def test_a_processor_for_transformers() -> None:
+    compiled = [xgr.GrammarCompiler(info()).compile_regex(pattern) for pattern in ("ab", "[cd]+")]
+    processor = xgr.contrib.hf.LogitsProcessor(compiled)
+    ids = torch.tensor([[1], [1]])
+    scores = processor(ids, torch.zeros(2, info().vocab_size))
+    assert [row.isfinite().nonzero().flatten().tolist() for row in scores] == [[ord("a")], [ord("c"), ord("d")]]
+    ids = torch.tensor([[1, ord("a")], [1, ord("d")]])
+    scores = xgr.contrib.hf.LogitsProcessor(compiled[1])(ids[1:, :1], torch.zeros(1, info().vocab_size))
+    assert scores.isfinite().sum() == 2
+    scores = processor(ids, torch.zeros(2, info().vocab_size))
+    assert [row.isfinite().nonzero().flatten().tolist() for row in scores] == [[ord("b")], [ord("c"), ord("d"), STOP]]

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from fairlead import grammar as ours
-from fairlead.errors import GrammarError, TokenizerError
+from fairlead.xgrammar._errors import GrammarError, TokenizerError, as_runtime_errors
 from fairlead.xgrammar._grammar import Grammar
 from fairlead.xgrammar._tokenizer_info import TokenizerInfo
 
@@ -47,7 +47,7 @@ class CompiledGrammar:
         """The inverse of ``serialize_json``.
 
         Raises:
-            GrammarError: The text isn't what that writes, or is of another version.
+            InvalidJSONError, DeserializeVersionError, DeserializeFormatError: As by ``Grammar.deserialize_json``.
             TokenizerError: It was compiled for another tokenizer.
         """
         grammar = Grammar.deserialize_json(json_str)
@@ -90,7 +90,8 @@ class GrammarCompiler:
             grammar = Grammar.from_ebnf(grammar, root_rule_name=root_rule_name)
         with self._lock:
             compiler = self._compiler if self._cached else self._new()
-        return CompiledGrammar(grammar, self._info, compiler.compile_grammar(grammar.grammar))
+        with as_runtime_errors(structural_tag=grammar.is_structural_tag):
+            return CompiledGrammar(grammar, self._info, compiler.compile_grammar(grammar.grammar))
 
     def compile_json_schema(
         self,

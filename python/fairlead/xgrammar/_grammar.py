@@ -7,20 +7,29 @@ from collections.abc import Callable
 from typing import Any
 
 from fairlead import grammar as ours
-from fairlead.errors import GrammarError
+from fairlead.xgrammar._errors import (
+    DeserializeFormatError,
+    DeserializeVersionError,
+    GrammarError,
+    InvalidStructuralTagError,
+    as_runtime_errors,
+)
 from fairlead.xgrammar._strict import strict
+from fairlead.xgrammar._structural_tag import StructuralTag, StructuralTagItem, loaded, plain
 
-__all__ = ["Grammar"]
+__all__ = ["Grammar", "get_serialization_version"]
 
 _VERSION = 1
 
 
+def get_serialization_version() -> str:
+    """The version of what ``serialize_json`` writes."""
+    return str(_VERSION)
+
+
 def _schema(schema: Any) -> Any:
     if isinstance(schema, str | bytes):
-        try:
-            return json.loads(schema)
-        except ValueError as error:
-            raise GrammarError(f"the schema isn't JSON: {error}") from error
+        return loaded(schema)
     to_schema = getattr(schema, "model_json_schema", None)
     return to_schema() if callable(to_schema) else schema
 
@@ -32,6 +41,11 @@ class Grammar:
         self._kind = kind
         self._arguments = arguments
         self.grammar = grammar
+
+    @property
+    def is_structural_tag(self) -> bool:
+        """Whether it was made of a structural tag."""
+        return self._kind == "structural_tag"
 
     @staticmethod
     def from_ebnf(ebnf_string: str, *, root_rule_name: str = "root") -> Grammar:
@@ -69,6 +83,7 @@ class Grammar:
 
         Raises:
             GrammarError: An argument that isn't supported.
+            InvalidJSONError: The schema's text isn't JSON.
             SchemaError: A malformed schema.
         """
         if print_converted_ebnf:
@@ -136,17 +151,18 @@ class Grammar:
         """The inverse of ``serialize_json``.
 
         Raises:
-            GrammarError: The text isn't what that writes, or is of another version.
+            InvalidJSONError: The text isn't JSON.
+            DeserializeVersionError: It is of another version, or of another library.
+            DeserializeFormatError: It isn't what that writes.
         """
+        given = loaded(json_string)
+        version = given.get("fairlead") if isinstance(given, dict) else None
+        if version != _VERSION:
+            raise DeserializeVersionError(f"serialized by version {version}, this is {_VERSION}")
         try:
-            given = json.loads(json_string)
-            if given["fairlead"] != _VERSION:
-                raise GrammarError(f"serialized by version {given['fairlead']}, this is {_VERSION}")
             return _made(given["grammar"])
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            if isinstance(error, GrammarError):
-                raise
-            raise GrammarError(f"this is no serialized grammar: {error!r}") from error
+            raise DeserializeFormatError(f"this is no serialized grammar: {error!r}") from error
 
     def __repr__(self) -> str:
         return f"Grammar({self.grammar!r})"
@@ -167,22 +183,19 @@ def _from_schema(schema: Any, options: dict[str, Any]) -> Grammar:
     given = dict(options)
     if "separators" in given:
         given["separators"] = tuple(given["separators"])
-    return Grammar("json_schema", [schema, options], ours.Grammar.json_schema(schema, **given))
+    with as_runtime_errors():
+        return Grammar("json_schema", [schema, options], ours.Grammar.json_schema(schema, **given))
 
 
 def _structural_tag(*args: Any, **kwargs: Any) -> Any:
     given = [*args, *kwargs.values()]
     if len(given) == 1:
-        tag = given[0]
-        dump = getattr(tag, "model_dump", None)
-        if callable(dump):
-            return dump(by_alias=True)
-        return json.loads(tag) if isinstance(tag, str | bytes) else tag
+        return plain(loaded(given[0]) if isinstance(given[0], str | bytes) else given[0])
     if len(given) == 2:
         tags, triggers = given
-        structures = [tag if isinstance(tag, dict) else tag.model_dump(by_alias=True) for tag in tags]
-        return {"structures": structures, "triggers": list(triggers)}
-    raise GrammarError("a structural tag is one object, or tags and triggers")
+        items = [StructuralTagItem(**tag) if isinstance(tag, dict) else tag for tag in tags]
+        return StructuralTag.from_legacy_structural_tag(items, triggers).model_dump()
+    raise InvalidStructuralTagError("a structural tag is one object, or tags and triggers")
 
 
 def _joined(kind: str, grammars: tuple[Grammar, ...], join: Callable[[Any, Any], Any]) -> Grammar:

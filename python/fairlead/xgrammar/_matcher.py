@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from fairlead import _core
-from fairlead.errors import GrammarError
 from fairlead.xgrammar._compiler import unwrapped
+from fairlead.xgrammar._errors import GrammarError
 
 if TYPE_CHECKING:
     import torch
