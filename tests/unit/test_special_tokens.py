@@ -145,7 +145,7 @@ def test_tokens_by_their_ids_in_ebnf(info, compiler):
         ("Token(a)", "the id of a token is expected"),
         ("Token(4000000000)", "no token 4000000000"),
         ("TokenTagDispatch((97, root))", "only special tokens"),
-        ("TagDispatch()", "at least one tag"),
+        ("TagDispatch(root)", "= is expected"),
         ('TagDispatch(("", root))', "not empty"),
         ('TagDispatch(("a" root))', ", is expected"),
         ('TagDispatch(("a", root) excludes=())', ", is expected"),

@@ -54,7 +54,6 @@ impl Parser<'_> {
     }
 
     fn arguments<T>(&mut self, one: fn(&mut Self) -> Result<T, Error>) -> Result<Arguments<T>, Error> {
-        let start = self.at;
         let mut found = Arguments { tags: Vec::new(), again: true, excluded: Vec::new() };
         self.expect("(")?;
         while !self.closes() {
@@ -80,9 +79,6 @@ impl Parser<'_> {
                 }
             }
             self.separated()?;
-        }
-        if found.tags.is_empty() {
-            return Err(self.fail(start, "a dispatch has at least one tag with a rule"));
         }
         Ok(found)
     }

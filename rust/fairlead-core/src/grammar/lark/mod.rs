@@ -7,18 +7,20 @@
 //! priorities and the marks `?` and `!` only shape trees and are read over. There is no lexer: where a terminal ends is as open
 //! as where a rule does.
 
+mod attributes;
 mod instances;
+mod options;
 mod parser;
 
 use std::rc::Rc;
-
-use serde_json::Value;
 
 use super::{Item, Rule, Source, check_length};
 use crate::automata::Store;
 use crate::error::Error;
 use crate::limits::Limits;
+use attributes::Attributes;
 use instances::Instances;
+use options::Options;
 use parser::Parser;
 
 /// What a rule is written with.
@@ -44,57 +46,6 @@ struct Definition {
     params: Vec<String>,
     attributes: Attributes,
     body: Term,
-}
-
-/// What stands in brackets behind the name of a rule.
-#[derive(Default)]
-struct Attributes {
-    /// The name that what the rule stands for is captured by.
-    capture: Option<String>,
-    /// It ends where it first can.
-    lazy: bool,
-    /// What it ends with, which isn't captured; it is lazy then.
-    suffix: Option<Term>,
-    /// The name that this is captured by.
-    stop_capture: Option<String>,
-    /// So many tokens it may take, the suffix not counted.
-    max_tokens: Option<u32>,
-}
-
-/// What a grammar says of itself as a whole.
-struct Options {
-    /// What is ignored may stand before everything else, too.
-    initial_skip: bool,
-    /// What is ignored stands between two terminals once at most.
-    skips_once: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { initial_skip: true, skips_once: false }
-    }
-}
-
-impl Options {
-    /// Takes what an object says.
-    ///
-    /// # Errors
-    /// It says something else than is known here.
-    fn take(&mut self, options: &Value) -> Result<(), String> {
-        let options = options.as_object().ok_or("an object is expected here")?;
-        for (name, value) in options {
-            match (&**name, value) {
-                ("allow_initial_skip", Value::Bool(yes)) => self.initial_skip = *yes,
-                ("skip_repetition", Value::String(how)) if how == "once" || how == "repeat" => {
-                    self.skips_once = how == "once";
-                }
-                // How a text is cut into tokens is the model's choice here anyway.
-                ("no_forcing", Value::Bool(_)) => {}
-                _ => return Err(format!("the option {name:?}: {value} is not supported")),
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Grammars that a text may name, and those of them that are being read.

@@ -24,7 +24,7 @@ pub(super) struct Parser<'a> {
     pub(super) terminals: bool,
     named: Named<'a>,
     text: &'a str,
-    at: usize,
+    pub(super) at: usize,
     depth: usize,
     /// A brace that closes nothing else ends it.
     nested: bool,
@@ -79,22 +79,22 @@ impl<'a> Parser<'a> {
         Error::grammar(message).at_line(line, column)
     }
 
-    fn rest(&self) -> &str {
+    pub(super) fn rest(&self) -> &str {
         &self.text[self.at..]
     }
 
-    fn peek(&self) -> Option<char> {
+    pub(super) fn peek(&self) -> Option<char> {
         self.rest().chars().next()
     }
 
-    fn take(&mut self, text: &str) -> bool {
+    pub(super) fn take(&mut self, text: &str) -> bool {
         let there = self.rest().starts_with(text);
         self.at += if there { text.len() } else { 0 };
         there
     }
 
     /// Skips blanks, line feeds and comments.
-    fn skip(&mut self) {
+    pub(super) fn skip(&mut self) {
         loop {
             self.at += self.rest().len() - self.rest().trim_start().len();
             // A backslash joins lines.
@@ -107,12 +107,12 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn expect(&mut self, text: &str, message: &str) -> Result<(), Error> {
+    pub(super) fn expect(&mut self, text: &str, message: &str) -> Result<(), Error> {
         self.skip();
         if self.take(text) { Ok(()) } else { Err(self.fail(self.at, message)) }
     }
 
-    fn name(&mut self) -> Option<String> {
+    pub(super) fn name(&mut self) -> Option<String> {
         let of_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
         if !self.peek().is_some_and(|c| c.is_alphabetic() || c == '_') {
             return None;
@@ -185,72 +185,6 @@ impl<'a> Parser<'a> {
             return Err(self.fail(self.at, "this cannot stand here"));
         }
         self.define(name, Definition { at: start, params, attributes, body })
-    }
-
-    fn attributes(&mut self, rule: &str) -> Result<Attributes, Error> {
-        let mut found = Attributes::default();
-        if !self.take("[") {
-            return Ok(found);
-        }
-        loop {
-            self.skip();
-            let at = self.at;
-            let kind = self.name().unwrap_or_default();
-            self.skip();
-            let given = self.take("=");
-            self.skip();
-            let twice = match &*kind {
-                "capture" => {
-                    let name = if given { self.capture_name()? } else { rule.to_owned() };
-                    found.capture.replace(name).is_some()
-                }
-                "stop_capture" if given => {
-                    let name = self.capture_name()?;
-                    found.stop_capture.replace(name).is_some()
-                }
-                "lazy" if !given => std::mem::replace(&mut found.lazy, true),
-                "suffix" if given => {
-                    let suffix = self.atom()?;
-                    found.suffix.replace(suffix).is_some()
-                }
-                "max_tokens" if given => {
-                    let at = self.at;
-                    let digits = self.rest().find(|c: char| !c.is_ascii_digit()).unwrap_or(self.rest().len());
-                    let most = self.rest()[..digits].parse();
-                    let most = most.map_err(|_| self.fail(at, "a number of tokens is expected here"))?;
-                    self.at += digits;
-                    found.max_tokens.replace(most).is_some()
-                }
-                "stop" => return Err(self.fail(at, "stop would take back what is written; suffix keeps it")),
-                _ => {
-                    let known = ["capture", "lazy", "suffix=...", "stop_capture=...", "max_tokens=..."].join(", ");
-                    return Err(self.fail(at, &format!("the attributes of rules that are supported are {known}")));
-                }
-            };
-            if twice {
-                return Err(self.fail(at, &format!("a rule has the attribute {kind} once")));
-            }
-            self.skip();
-            if self.take("]") {
-                break;
-            }
-            self.expect(",", "attributes are separated by commas and end with ]")?;
-        }
-        if found.stop_capture.is_some() && found.suffix.is_none() {
-            return Err(self.fail(self.at, "stop_capture is the name of a suffix's capture"));
-        }
-        if found.max_tokens.is_some() && found.lazy && found.suffix.is_none() {
-            return Err(self.fail(self.at, "what is lazy can't end sooner; max_tokens goes with a suffix"));
-        }
-        Ok(found)
-    }
-
-    fn capture_name(&mut self) -> Result<String, Error> {
-        let at = self.at;
-        match if self.peek() == Some('"') { self.quoted()? } else { String::new() } {
-            name if name.is_empty() => Err(self.fail(at, "the name of a capture stands in double quotes")),
-            name => Ok(name),
-        }
     }
 
     fn define(&mut self, name: String, definition: Definition) -> Result<(), Error> {
@@ -386,7 +320,7 @@ impl<'a> Parser<'a> {
         self.suffixed(item)
     }
 
-    fn atom(&mut self) -> Result<Term, Error> {
+    pub(super) fn atom(&mut self) -> Result<Term, Error> {
         let start = self.at;
         match self.peek() {
             Some('"') => {
@@ -569,7 +503,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn quoted(&mut self) -> Result<String, Error> {
+    pub(super) fn quoted(&mut self) -> Result<String, Error> {
         let start = self.at;
         self.at += 1;
         let mut text = String::new();
