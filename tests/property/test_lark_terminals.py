@@ -99,6 +99,10 @@ SHAPES = {
     "({tools})*": ("free", False),
     "loop": ("free", True),
     "[{tools}] tail": ("optional", True),
+    "all tail\nall: ({tools})*": ("free", True),
+    "all tail\nall: one*\none: {tools}": ("free", True),
+    "maybe tail\nmaybe: one | \none: {tools}": ("optional", True),
+    "([{tools}]) tail": ("optional", True),
 }
 
 

@@ -1,8 +1,8 @@
 //! Where a lazy rule may begin, what else may begin there doesn't go on past its end: `(call)* TEXT`, where a call begins with
 //! `head[lazy]: TEXT "<call>"`, is text up to the first `<call>`, and then nothing but the call.
 //!
-//! Without a lexer that would have decided so, it is a property of rules: of alternatives, and of a repetition and what follows
-//! it in the same rule, each loses the texts that begin with one of the others' lazy ones.
+//! Without a lexer that would have decided so, it is a property of rules: of alternatives, and of what may be empty or repeated
+//! and what follows it in the same rule, each loses the texts that begin with one of the others' lazy ones.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use hashbrown::{HashMap, HashSet};
 use super::lower::{Known, may_be_empty};
 use super::recursion::split;
 use super::{Item, Rule};
-use crate::automata::{EMPTY, ExprId, Store};
+use crate::automata::{EMPTY, ExprId, Store, UNBOUNDED};
 use crate::error::Error;
 use crate::limits::Limits;
 
@@ -120,8 +120,33 @@ impl Rewriting<'_> {
             }
             return Ok(vec![Item::Repeat(Box::new(inner), *min, *max), left]);
         }
-        after.insert(0, self.item(first)?);
-        Ok(after)
+        let ends = self.ends(first);
+        if !ends.is_empty() && !rest.is_empty() {
+            after = vec![self.left_by(Item::Sequence(after), &ends)?];
+        }
+        let item = self.item(first)?;
+        let begins = self.begins(first);
+        if begins.is_empty() || rest.is_empty() || !may_be_empty(self.store, first, &self.empty) {
+            after.insert(0, item);
+            return Ok(after);
+        }
+        // Where it is empty what follows begins there as well.
+        let left = self.left_by(Item::Sequence(after.clone()), &begins)?;
+        after.insert(0, Item::Choice(split(self.store, &item, &self.empty, &|_| false).others));
+        Ok(vec![Item::Choice(vec![Item::Sequence(after), left])])
+    }
+
+    /// The lazy expressions that may begin wherever an item has ended, as it ends in a repetition of them.
+    fn ends(&self, item: &Item) -> Lazy {
+        let (mut item, mut seen) = (item, HashSet::new());
+        loop {
+            match item {
+                Item::Repeat(inner, _, UNBOUNDED) => return self.begins(inner),
+                Item::Sequence(items) if !items.is_empty() => item = &items[items.len() - 1],
+                Item::Rule(rule) | Item::Call(rule) if seen.insert(*rule) => item = &self.rules[*rule].body,
+                _ => return Lazy::new(),
+            }
+        }
     }
 
     /// What is left of an item that is written already where something lazy may begin as well.
