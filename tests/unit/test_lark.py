@@ -93,6 +93,7 @@ def test_texts(grammar: str, texts: dict[str, bool]) -> None:
         ("start: %lark {\nstart: other\n}", (2, 8), "not defined"),
         ('start: %lark { start: "a"', (1, 8), "not closed"),
         ('start: %lark start: "a"', (1, 14), "braces"),
+        ('start: X\nX: "a" %lark { start: "b" }', (2, 8), "a terminal has no grammar in it"),
         ("start: @other", (1, 8), "no grammar named @other"),
         ('start: "a"\n%grammar_options {"other": 1}', (2, 18), '"other": 1 is not supported'),
         ("start: %regex {}", (1, 8), "regex"),

@@ -3,6 +3,7 @@
 mod bulk;
 pub mod byteset;
 mod clamp;
+mod constructors;
 mod counted;
 mod distinct;
 mod elements;

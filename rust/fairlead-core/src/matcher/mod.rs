@@ -4,6 +4,7 @@ mod ahead;
 mod budget;
 mod drafts;
 mod keys;
+mod timed;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -284,37 +285,6 @@ impl GrammarMatcher {
                 row.iter().any(|&w| w != 0)
             };
             self.terminated = !more;
-        }
-    }
-
-    /// What the next mask is put together of.
-    fn parts(&self) -> Parts {
-        let store = &self.space.store;
-        if !self.is_timed() {
-            return self.space.parts(&self.stack, &self.tops);
-        }
-        // A bound says nothing of the next token, so that all of its counts have one mask.
-        let tops: Tops = self.tops.iter().map(|top| Top { frame: store.untimed(top.frame), ..*top }).collect();
-        self.space.parts(&self.stack, &tops)
-    }
-
-    /// Whether some part of the text that could go on here may take so many tokens only.
-    fn is_timed(&self) -> bool {
-        self.tops.iter().any(|top| self.space.store.flags(top.frame).timed())
-    }
-
-    /// Counts a token that has just been written.
-    fn end_token(&mut self) {
-        if self.is_timed() {
-            let store = &self.space.store;
-            let mut tops = Tops::new();
-            for top in &self.tops {
-                let top = Top { frame: store.after_token(top.frame), ..*top };
-                if !tops.contains(&top) {
-                    tops.push(top);
-                }
-            }
-            self.tops = tops;
         }
     }
 

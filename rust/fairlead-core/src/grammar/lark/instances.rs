@@ -207,7 +207,7 @@ impl<'a> Instances<'a> {
                 let e = self.terminal(term)?;
                 self.followed(Item::Expr(self.parser.store.call_of(e)))
             }
-            Term::Grammar(grammar) => {
+            Term::Grammar(grammar, _) => {
                 let (rules, root) = &**grammar;
                 let first = match self.grammars.get(&Rc::as_ptr(grammar)) {
                     Some(&first) => first,
@@ -282,7 +282,7 @@ impl<'a> Instances<'a> {
                 self.check_regular(inner, *at)?;
                 store.inter([store.any_text(), store.not(inner)])
             }
-            Term::Grammar(_) => return Err(Error::grammar("a terminal has no grammar in it")),
+            Term::Grammar(_, at) => return Err(self.parser.fail(*at, "a terminal has no grammar in it")),
         })
     }
 }

@@ -37,8 +37,8 @@ enum Term {
     Both(Vec<Term>, usize),
     /// Any text that another isn't, by its place; regular.
     Not(Box<Term>, usize),
-    /// A grammar of its own: its rules, and which of them is the whole.
-    Grammar(Rc<(Vec<Rule>, usize)>),
+    /// A grammar of its own, by its place: its rules, and which of them is the whole.
+    Grammar(Rc<(Vec<Rule>, usize)>, usize),
 }
 
 struct Definition {

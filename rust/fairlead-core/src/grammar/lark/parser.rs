@@ -414,14 +414,14 @@ impl<'a> Parser<'a> {
         if !self.take("}") {
             return Err(self.fail(start, "the braces behind %lark are not closed"));
         }
-        Ok(Term::Grammar(Rc::new(Instances::new(&inner).all()?)))
+        Ok(Term::Grammar(Rc::new(Instances::new(&inner).all()?), start))
     }
 
     fn named_grammar(&mut self, start: usize) -> Result<Term, Error> {
         self.at += 1;
         let name = self.name().unwrap_or_default();
         if let Some(known) = self.grammars.get(&name) {
-            return Ok(Term::Grammar(Rc::clone(known)));
+            return Ok(Term::Grammar(Rc::clone(known), start));
         }
         let Some((name, source)) = self.named.all.iter().find(|(known, _)| *known == name) else {
             return Err(self.fail(start, &format!("no grammar named @{name} was given")));
@@ -441,7 +441,7 @@ impl<'a> Parser<'a> {
         };
         let rules = Rc::new(rules.map_err(|e| e.within(&format!("@{name}")))?);
         self.grammars.insert((*name).to_owned(), Rc::clone(&rules));
-        Ok(Term::Grammar(rules))
+        Ok(Term::Grammar(rules, start))
     }
 
     fn token(&mut self, start: usize) -> Result<Term, Error> {
