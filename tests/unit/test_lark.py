@@ -146,3 +146,12 @@ def test_named_grammars() -> None:
 def test_named_grammars_that_are_wrong(named: dict[str, str | Grammar], message: str) -> None:
     with pytest.raises((GrammarError, SchemaError), match=message):
         COMPILER.compile(Grammar.lark("start: @a", named_grammars=named))
+
+
+@pytest.mark.parametrize("dead", ["x: X", "x[max_tokens=2]: X", "x[lazy]: X", 'x[suffix="c"]: X', "x: y\ny: X x"])
+def test_what_no_text_completes_is_not_begun(dead: str) -> None:
+    dead = f"{dead}\nX: /a/ & /b/"
+    with pytest.raises(GrammarError, match="no text satisfies"):
+        COMPILER.compile(Grammar.lark(f"start: x\n{dead}"))
+    matcher = GrammarMatcher(COMPILER.compile(Grammar.lark(f'start: "(" x ")" | "[" x? "]"\n{dead}')))
+    assert not matcher.fork().accept_string("(") and matcher.accept_string("[]")

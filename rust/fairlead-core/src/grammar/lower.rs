@@ -51,18 +51,18 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn of(store: &Store, rules: &[Rule]) -> Self {
         let empty = fixed_point(rules, |item, known| may_be_empty(store, item, known));
-        let long = fixed_point(rules, |item, known| has_text(item, &empty, known, true));
+        let long = fixed_point(rules, |item, known| has_text(store, item, &empty, known, true));
         Self { empty, long }
     }
 }
 
 /// Whether an item has a text; with `long`, one that is not empty.
-fn has_text(item: &Item, empty: &[bool], known: &[bool], long: bool) -> bool {
-    let some = |item: &Item, long: bool| has_text(item, empty, known, long);
+fn has_text(store: &Store, item: &Item, empty: &[bool], known: &[bool], long: bool) -> bool {
+    let some = |item: &Item, long: bool| has_text(store, item, empty, known, long);
     match item {
         Item::Text(text) => !long || !text.is_empty(),
         Item::Class(ranges) => !ranges.is_empty(),
-        Item::Expr(e) | Item::Read(e, _) => *e != EMPTY && (!long || *e != EPS),
+        Item::Expr(e) | Item::Read(e, _) => store.alive(*e) && (!long || *e != EPS),
         Item::Call(rule) => known[*rule],
         Item::Rule(rule) => known[*rule] || (!long && empty[*rule]),
         Item::Sequence(items) => items.iter().all(|i| some(i, false)) && (!long || items.iter().any(|i| some(i, true))),
@@ -83,7 +83,8 @@ impl Lowering<'_> {
         match item {
             Item::Text(text) => store.literal(text),
             Item::Class(ranges) => store.char_class(ranges),
-            Item::Expr(e) | Item::Read(e, _) => *e,
+            // One that nothing completes isn't called, nor what it stands in.
+            Item::Expr(e) | Item::Read(e, _) => Some(*e).filter(|&e| store.alive(e)).unwrap_or(EMPTY),
             Item::Call(rule) if self.known.long[*rule] => store.enter(self.ids[*rule]),
             Item::Rule(rule) if self.known.long[*rule] => {
                 let call = store.enter(self.ids[*rule]);
