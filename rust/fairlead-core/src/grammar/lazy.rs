@@ -22,7 +22,8 @@ struct Rewriting<'a> {
     store: &'a Store,
     /// The rules as they were read.
     rules: &'a [Rule],
-    lazy: &'a HashSet<ExprId>,
+    /// Each with what it is before what goes on past its end is taken out.
+    lazy: &'a HashMap<ExprId, ExprId>,
     /// What is left of lazy expressions, which stays lazy.
     left: HashSet<ExprId>,
     /// The rules as they become: first those that were read, then what others leave of them.
@@ -32,22 +33,35 @@ struct Rewriting<'a> {
     known: HashMap<(usize, Lazy), usize>,
     /// The inverse, from the first rule that was not read on.
     origins: Vec<(usize, Lazy)>,
+    /// Rules that are being written in place of their calls.
+    open: Vec<usize>,
     limits: &'a Limits,
 }
 
-/// Rewrites rules of which some are these lazy expressions.
+/// Rewrites rules of which some are these lazy expressions, each given with what it was made of.
 ///
 /// # Errors
 /// More rules come of it than a grammar may have.
 pub(super) fn commit(
     store: &Store,
     rules: &[Rule],
-    lazy: &HashSet<ExprId>,
+    lazy: &HashMap<ExprId, ExprId>,
     limits: &Limits,
 ) -> Result<Vec<Rule>, Error> {
     let Known { empty, .. } = Known::of(store, rules);
     let (left, known, origins) = (HashSet::new(), HashMap::new(), Vec::new());
-    let mut rewriting = Rewriting { store, rules, lazy, left, written: rules.to_vec(), empty, known, origins, limits };
+    let mut rewriting = Rewriting {
+        store,
+        rules,
+        lazy,
+        left,
+        written: rules.to_vec(),
+        empty,
+        known,
+        origins,
+        open: Vec::new(),
+        limits,
+    };
     for (i, rule) in rules.iter().enumerate() {
         rewriting.written[i].body = rewriting.item(&rule.body)?;
     }
@@ -65,7 +79,7 @@ impl Rewriting<'_> {
     fn add_begins(&self, item: &Item, found: &mut Lazy, seen: &mut HashSet<usize>) {
         match item {
             Item::Text(_) | Item::Class(_) => {}
-            Item::Expr(e) | Item::Read(e, _) => found.extend(self.lazy.get(e)),
+            Item::Expr(e) | Item::Read(e, _) => found.extend(self.lazy.contains_key(e).then_some(*e)),
             Item::Rule(rule) | Item::Call(rule) => {
                 if seen.insert(*rule) {
                     self.add_begins(&self.rules[*rule].body, found, seen);
@@ -87,13 +101,12 @@ impl Rewriting<'_> {
     fn item(&mut self, item: &Item) -> Result<Item, Error> {
         Ok(match item {
             Item::Choice(items) => {
-                let begins: Vec<Lazy> = items.iter().map(|item| self.begins(item)).collect();
+                // What is lazy itself ends before it could go on past its own end, so one set is right for all.
+                let begins = if items.len() > 1 { self.begins(item) } else { Lazy::new() };
                 let mut options = Vec::with_capacity(items.len());
-                for (i, item) in items.iter().enumerate() {
-                    let others = begins.iter().enumerate().filter(|(other, _)| *other != i);
-                    let others = others.flat_map(|(_, lazy)| lazy).copied().collect();
+                for item in items {
                     let item = self.item(item)?;
-                    options.push(self.left_by(item, &others)?);
+                    options.push(self.left_by(item, &begins)?);
                 }
                 Item::Choice(options)
             }
@@ -174,7 +187,18 @@ impl Rewriting<'_> {
     /// The same for what [`split`] has options begin with.
     fn first_left_by(&mut self, first: Item, others: &Lazy) -> Result<Item, Error> {
         Ok(match first {
-            Item::Call(rule) | Item::Rule(rule) => Item::Call(self.rule_left_by(rule, others)?),
+            Item::Call(rule) | Item::Rule(rule) => match self.read_rule(rule) {
+                // Heads of many rules are one expression where they stand side by side, and a stack each where they are called.
+                Some(read) if !self.open.contains(&read) && !self.begins(&self.rules[read].body).is_empty() => {
+                    self.open.push(read);
+                    let body = self.item(&self.rules[read].body)?;
+                    let left = self.left_by(body, others)?;
+                    self.open.pop();
+                    // The non-empty ones, as those of a call.
+                    Item::Choice(split(self.store, &left, &self.empty, &|_| false).others)
+                }
+                _ => Item::Call(self.rule_left_by(rule, others)?),
+            },
             Item::Text(text) => self.expression(self.store.literal(&text), others),
             Item::Class(ranges) => self.expression(self.store.char_class(&ranges), others),
             Item::Expr(e) => self.expression(e, others),
@@ -187,15 +211,22 @@ impl Rewriting<'_> {
         })
     }
 
+    /// A rule as it was read, if it is one of those.
+    fn read_rule(&self, rule: usize) -> Option<usize> {
+        (rule < self.rules.len()).then_some(rule)
+    }
+
     fn expression(&mut self, e: ExprId, others: &Lazy) -> Item {
         let store = self.store;
         // Values of a JSON Schema aren't regular, and don't begin as free text does.
         let Some(whole) = store.regular(e) else { return Item::Expr(e) };
-        let lazy = self.lazy.contains(&whole) || self.left.contains(&whole);
+        let lazy = self.lazy.contains_key(&whole) || self.left.contains(&whole);
         // Several that end at one place may all be meant.
         let longer = if lazy { store.concat(store.scalar(), store.any_text()) } else { store.any_text() };
-        let begun = store.union(others.iter().map(|&e| store.untimed(e)));
-        let left = store.inter([whole, store.not(store.concat(begun, longer))]);
+        // What begins with one of the lazy texts begins with one of those that these are the shortest of.
+        let begun = store.union(others.iter().map(|e| store.untimed(self.lazy[e])));
+        let made_of = self.lazy.get(&whole).filter(|_| others.contains(&whole)).copied();
+        let left = store.inter([made_of.unwrap_or(whole), store.not(store.concat(begun, longer))]);
         if lazy {
             self.left.insert(left);
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use super::super::until::shortest;
 use super::super::{Item, Rule, append, lazy};
@@ -22,8 +22,8 @@ pub(super) struct Instances<'a> {
     ignored: ExprId,
     /// Terminals that are being read, which may not call themselves.
     open: Vec<String>,
-    /// What rules are that end where they first can.
-    lazy: HashSet<ExprId>,
+    /// What rules are that end where they first can, and what they would be if they didn't.
+    lazy: HashMap<ExprId, ExprId>,
     /// The first of the rules of grammars of their own, by where these are kept.
     grammars: HashMap<*const (Vec<Rule>, usize), usize>,
 }
@@ -37,7 +37,7 @@ impl<'a> Instances<'a> {
             terminals: HashMap::new(),
             ignored: EPS,
             open: Vec::new(),
-            lazy: HashSet::new(),
+            lazy: HashMap::new(),
             grammars: HashMap::new(),
         }
     }
@@ -138,10 +138,11 @@ impl<'a> Instances<'a> {
         let mut whole = store.sequence(&parts);
         self.check_regular(whole, *at)?;
         if attributes.lazy || suffix.is_some() {
-            whole = Some(shortest(store, whole)).filter(|&e| store.alive(e)).unwrap_or(EMPTY);
+            let greedy = whole;
+            whole = Some(shortest(store, greedy)).filter(|&e| store.alive(e)).unwrap_or(EMPTY);
             // One that is empty ends before anything else begins.
             if !store.nullable(whole) {
-                self.lazy.insert(whole);
+                self.lazy.insert(whole, greedy);
             }
         }
         if !self.parser.terminals {
