@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 from fairlead._core import Compiler, Grammar, GrammarMatcher, Vocabulary
-from fairlead.errors import GrammarError, SchemaError
+from fairlead.errors import GrammarError, LimitExceeded, SchemaError
 
 COMPILER = Compiler(Vocabulary([bytes([b]) for b in range(256)] + [None], stop_token_ids=[256], vocab_size=257))
 
@@ -155,3 +155,9 @@ def test_what_no_text_completes_is_not_begun(dead: str) -> None:
         COMPILER.compile(Grammar.lark(f"start: x\n{dead}"))
     matcher = GrammarMatcher(COMPILER.compile(Grammar.lark(f'start: "(" x ")" | "[" x? "]"\n{dead}')))
     assert not matcher.fork().accept_string("(") and matcher.accept_string("[]")
+
+
+def test_a_terminal_that_is_too_hard_to_tell_is_a_limit() -> None:
+    hard = 'A: /é?b/{0,2}\nB: A{0,2} A{0,2} A\nC: B{0,2}\nstart[suffix="ab"]: ~C{0,2} "ab"{0,2}'
+    with pytest.raises(LimitExceeded, match="too many states"):
+        COMPILER.compile(Grammar.lark(hard))

@@ -10,10 +10,18 @@ use hashbrown::{HashMap, HashSet};
 
 use super::lower::{Known, may_be_empty};
 use super::recursion::split;
+use super::until::searched;
 use super::{Item, Rule};
 use crate::automata::{EMPTY, ExprId, Store, UNBOUNDED};
 use crate::error::Error;
 use crate::limits::Limits;
+
+/// Rules of so many items, so deep in one another, are written in place of their calls.
+const SHORT: usize = 64;
+const DEPTH: usize = 4;
+
+/// An item weighs as much as so many nodes.
+const ITEM: usize = 8;
 
 /// Lazy expressions.
 type Lazy = BTreeSet<ExprId>;
@@ -35,6 +43,8 @@ struct Rewriting<'a> {
     origins: Vec<(usize, Lazy)>,
     /// Rules that are being written in place of their calls.
     open: Vec<usize>,
+    /// How many items have been made.
+    made: usize,
     limits: &'a Limits,
 }
 
@@ -60,6 +70,7 @@ pub(super) fn commit(
         known,
         origins,
         open: Vec::new(),
+        made: 0,
         limits,
     };
     for (i, rule) in rules.iter().enumerate() {
@@ -144,7 +155,9 @@ impl Rewriting<'_> {
             return Ok(after);
         }
         // Where it is empty what follows begins there as well.
-        let left = self.left_by(Item::Sequence(after.clone()), &begins)?;
+        let alone = Item::Sequence(after.clone());
+        self.count(&alone)?;
+        let left = self.left_by(alone, &begins)?;
         after.insert(0, Item::Choice(split(self.store, &item, &self.empty, &|_| false).others));
         Ok(vec![Item::Choice(vec![Item::Sequence(after), left])])
     }
@@ -181,7 +194,9 @@ impl Rewriting<'_> {
         if may_be_empty(self.store, &item, &self.empty) {
             options.push(Item::Text(Vec::new()));
         }
-        Ok(Item::Choice(options))
+        let left = Item::Choice(options);
+        self.count(&left)?;
+        Ok(left)
     }
 
     /// The same for what [`split`] has options begin with.
@@ -189,7 +204,12 @@ impl Rewriting<'_> {
         Ok(match first {
             Item::Call(rule) | Item::Rule(rule) => match self.read_rule(rule) {
                 // Heads of many rules are one expression where they stand side by side, and a stack each where they are called.
-                Some(read) if !self.open.contains(&read) && !self.begins(&self.rules[read].body).is_empty() => {
+                Some(read)
+                    if self.open.len() < DEPTH
+                        && !self.open.contains(&read)
+                        && size(&self.rules[read].body) <= SHORT
+                        && !self.begins(&self.rules[read].body).is_empty() =>
+                {
                     self.open.push(read);
                     let body = self.item(&self.rules[read].body)?;
                     let left = self.left_by(body, others)?;
@@ -199,10 +219,10 @@ impl Rewriting<'_> {
                 }
                 _ => Item::Call(self.rule_left_by(rule, others)?),
             },
-            Item::Text(text) => self.expression(self.store.literal(&text), others),
-            Item::Class(ranges) => self.expression(self.store.char_class(&ranges), others),
-            Item::Expr(e) => self.expression(e, others),
-            Item::Read(e, read) => match self.expression(e, others) {
+            Item::Text(text) => self.expression(self.store.literal(&text), others)?,
+            Item::Class(ranges) => self.expression(self.store.char_class(&ranges), others)?,
+            Item::Expr(e) => self.expression(e, others)?,
+            Item::Read(e, read) => match self.expression(e, others)? {
                 Item::Expr(left) => Item::Read(left, read),
                 other => other,
             },
@@ -211,15 +231,24 @@ impl Rewriting<'_> {
         })
     }
 
+    /// Counts the items of what has been made, which can double with each item that may be empty.
+    fn count(&mut self, made: &Item) -> Result<(), Error> {
+        self.made += size(made);
+        if self.made > self.limits.max_nodes / ITEM {
+            return Err(Error::limit("lazy rules take the grammar apart into too many"));
+        }
+        Ok(())
+    }
+
     /// A rule as it was read, if it is one of those.
     fn read_rule(&self, rule: usize) -> Option<usize> {
         (rule < self.rules.len()).then_some(rule)
     }
 
-    fn expression(&mut self, e: ExprId, others: &Lazy) -> Item {
+    fn expression(&mut self, e: ExprId, others: &Lazy) -> Result<Item, Error> {
         let store = self.store;
         // Values of a JSON Schema aren't regular, and don't begin as free text does.
-        let Some(whole) = store.regular(e) else { return Item::Expr(e) };
+        let Some(whole) = store.regular(e) else { return Ok(Item::Expr(e)) };
         let lazy = self.lazy.contains_key(&whole) || self.left.contains(&whole);
         // Several that end at one place may all be meant.
         let longer = if lazy { store.concat(store.scalar(), store.any_text()) } else { store.any_text() };
@@ -230,13 +259,13 @@ impl Rewriting<'_> {
         if lazy {
             self.left.insert(left);
         }
-        Item::Expr(match left {
-            left if !store.alive(left) => EMPTY,
+        Ok(Item::Expr(match searched(store, left, self.limits)? {
+            EMPTY => EMPTY,
             left if whole == e => left,
             // The non-empty ones, as of `e`.
             left if store.nullable(left) => store.non_empty(left),
             left => store.call_of(left),
-        })
+        }))
     }
 
     fn rule_left_by(&mut self, rule: usize, others: &Lazy) -> Result<usize, Error> {
@@ -263,5 +292,14 @@ impl Rewriting<'_> {
         let body = self.item(&self.rules[rule].body)?;
         self.written[index].body = self.left_by(body, &key.1)?;
         Ok(index)
+    }
+}
+
+/// How many items an item has.
+fn size(item: &Item) -> usize {
+    match item {
+        Item::Sequence(items) | Item::Choice(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Item::Repeat(inner, _, _) | Item::Read(_, inner) => 1 + size(inner),
+        Item::Text(_) | Item::Class(_) | Item::Rule(_) | Item::Call(_) | Item::Expr(_) => 1,
     }
 }

@@ -1,6 +1,8 @@
 //! Free text, and texts that end where they are first complete.
 
-use crate::automata::{ExprId, Store};
+use crate::automata::{EMPTY, ExprId, Store};
+use crate::error::Error;
+use crate::limits::Limits;
 
 fn any_of(store: &Store, texts: &[Box<[u8]>]) -> ExprId {
     store.union(texts.iter().map(|text| store.literal(text)))
@@ -33,4 +35,15 @@ pub(super) fn until(store: &Store, free: ExprId, endings: &[Box<[u8]>], excluded
 pub(super) fn shortest(store: &Store, e: ExprId) -> ExprId {
     let longer = store.concat(store.untimed(e), some(store));
     store.inter([e, store.not(longer)])
+}
+
+/// An expression with intersections or complements in it, or [`EMPTY`] if nothing completes it.
+///
+/// # Errors
+/// The search for a text takes too many states.
+pub(super) fn searched(store: &Store, e: ExprId, limits: &Limits) -> Result<ExprId, Error> {
+    match store.alive_within(e, limits.max_states) {
+        Some(alive) => Ok(if alive { e } else { EMPTY }),
+        None => Err(Error::limit("whether anything is left of a terminal takes too many states to tell")),
+    }
 }

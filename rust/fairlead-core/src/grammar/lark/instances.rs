@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::super::until::shortest;
+use super::super::until::{searched, shortest};
 use super::super::{Item, Rule, append, lazy};
 use super::parser::Parser;
 use super::{Attributes, Definition, Term, is_terminal};
-use crate::automata::{EMPTY, EPS, ExprId, UNBOUNDED};
+use crate::automata::{EPS, ExprId, UNBOUNDED};
 use crate::error::Error;
 
 /// Rules as they are used: a template once for each list of arguments.
@@ -139,7 +139,7 @@ impl<'a> Instances<'a> {
         self.check_regular(whole, *at)?;
         if attributes.lazy || suffix.is_some() {
             let greedy = whole;
-            whole = Some(shortest(store, greedy)).filter(|&e| store.alive(e)).unwrap_or(EMPTY);
+            whole = searched(store, shortest(store, greedy), self.parser.limits)?;
             // One that is empty ends before anything else begins.
             if !store.nullable(whole) {
                 self.lazy.insert(whole, greedy);
@@ -276,12 +276,12 @@ impl<'a> Instances<'a> {
             Term::Both(items, at) => {
                 let parts = items.iter().map(|t| self.terminal(t)).collect::<Result<Vec<_>, _>>()?;
                 parts.iter().try_for_each(|&part| self.check_regular(part, *at))?;
-                store.inter(parts)
+                searched(store, store.inter(parts), self.parser.limits)?
             }
             Term::Not(inner, at) => {
                 let inner = self.terminal(inner)?;
                 self.check_regular(inner, *at)?;
-                store.inter([store.any_text(), store.not(inner)])
+                searched(store, store.inter([store.any_text(), store.not(inner)]), self.parser.limits)?
             }
             Term::Grammar(_, at) => return Err(self.parser.fail(*at, "a terminal has no grammar in it")),
         })
