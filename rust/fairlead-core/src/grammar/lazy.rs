@@ -41,6 +41,8 @@ struct Rewriting<'a> {
     known: HashMap<(usize, Lazy), usize>,
     /// The inverse, from the first rule that was not read on.
     origins: Vec<(usize, Lazy)>,
+    /// Whether calls stay calls, since rules are captured by their names.
+    named: bool,
     /// Rules that are being written in place of their calls.
     open: Vec<usize>,
     /// How many items have been made.
@@ -48,7 +50,8 @@ struct Rewriting<'a> {
     limits: &'a Limits,
 }
 
-/// Rewrites rules of which some are these lazy expressions, each given with what it was made of.
+/// Rewrites rules of which some are these lazy expressions, each given with what it was made of; where they are `named`, all of
+/// them are still called.
 ///
 /// # Errors
 /// More rules come of it than a grammar may have.
@@ -56,6 +59,7 @@ pub(super) fn commit(
     store: &Store,
     rules: &[Rule],
     lazy: &HashMap<ExprId, ExprId>,
+    named: bool,
     limits: &Limits,
 ) -> Result<Vec<Rule>, Error> {
     let Known { empty, .. } = Known::of(store, rules);
@@ -69,6 +73,7 @@ pub(super) fn commit(
         empty,
         known,
         origins,
+        named,
         open: Vec::new(),
         made: 0,
         limits,
@@ -205,7 +210,8 @@ impl Rewriting<'_> {
             Item::Call(rule) | Item::Rule(rule) => match self.read_rule(rule) {
                 // Heads of many rules are one expression where they stand side by side, and a stack each where they are called.
                 Some(read)
-                    if self.open.len() < DEPTH
+                    if !self.named
+                        && self.open.len() < DEPTH
                         && !self.open.contains(&read)
                         && size(&self.rules[read].body) <= SHORT
                         && !self.begins(&self.rules[read].body).is_empty() =>

@@ -73,7 +73,7 @@ impl<'a> Instances<'a> {
         self.rules.push(Rule { name: String::new(), line: 1, capture: None, body });
         let root = self.rules.len() - 1;
         if !self.lazy.is_empty() {
-            self.rules = lazy::commit(store, &self.rules, &self.lazy, parser.limits)?;
+            self.rules = lazy::commit(store, &self.rules, &self.lazy, parser.terminals, parser.limits)?;
         }
         Ok((self.rules, root))
     }
