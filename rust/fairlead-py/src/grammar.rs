@@ -175,6 +175,7 @@ impl Grammar {
     /// ``%import common.X``, ``%json {...}``, ``%lark {...}``, and special tokens of the tokenizer: ``<|name|>``, or
     /// ``<[5,7-9]>`` by their ids. ``rule[lazy]`` ends where it first can, ``rule[suffix="..."]`` with the first such text,
     /// ``rule[max_tokens=5]`` after so many tokens behind which it can, its suffix not counted; all three are made of terminals.
+    /// Where a lazy rule may begin, other text doesn't go on past its end: ``start: (call)* TEXT`` is text until the head of a call.
     /// ``rule[capture]``, ``rule[capture="name"]`` and ``stop_capture="name"`` (for a suffix) mark
     /// what ``marked_captures`` returns. There is no lexer: a terminal may end wherever the text then goes on. A mistake in it
     /// is a GrammarError when it is compiled, with ``.line`` and ``.column``.
