@@ -167,6 +167,11 @@ def test_which_tokens_are_counted() -> None:
     # None at all, and a named terminal.
     assert accepts(Grammar.lark('start: x ">"\nx[max_tokens=0]: A\nA: /a*/'), ">")
     assert not accepts(Grammar.lark('start: x ">"\nx[max_tokens=0]: A\nA: /a*/'), "a")
+    some = Grammar.lark('start: x ">"\nx[max_tokens=0]: /a+/')
+    matcher = GrammarMatcher(compiler().compile_grammar(some))
+    assert allowed(matcher) == {VOCAB.index(t) for t in (b"a", b"aa", b"a>")}
+    assert all(matcher.fork().accept_token(token) for token in allowed(matcher))
+    assert accepts(some, "aa", ">") and not accepts(some, "a", "a")
 
 
 def test_any_tokens() -> None:

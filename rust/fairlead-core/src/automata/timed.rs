@@ -9,9 +9,10 @@ use super::row::Edge;
 use super::store::{EMPTY, EPS, Store};
 
 impl Store {
-    /// The texts of a regular expression that take so many tokens at most. It is never under a complement.
+    /// The texts of a regular expression that take so many tokens at most; one if none is asked for and it can't be empty. It is
+    /// never under a complement.
     pub(crate) fn timed(&self, body: ExprId, tokens: u32) -> ExprId {
-        self.timed_rest(body, tokens, false)
+        self.timed_rest(body, if self.nullable(body) { tokens } else { tokens.max(1) }, false)
     }
 
     /// What is left of it where so many more may follow; with `begun` the token that is being written has some of it.
