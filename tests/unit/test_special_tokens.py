@@ -157,7 +157,7 @@ def test_tokens_by_their_ids_in_ebnf(info, compiler):
 def test_macros_of_ebnf_that_are_wrong(compiler, written, said):
     with pytest.raises(GrammarError, match=said) as caught:
         compiler.compile_grammar(Grammar.ebnf(f'root ::= "a"\n  | {written}'))
-    assert caught.value.line == 2 or "isn't" in said
+    assert caught.value.line == 2
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """XGrammar's names, signatures and defaults over fairlead's engine: ``from fairlead import xgrammar as xgr``.
 
 Bitmasks are torch tensors, as there; ``contrib.hf`` has the processor for Transformers. What XGrammar approximates is
-exact here, so a schema that it takes and that can't be enforced raises. Errors are ``RuntimeError``, as there, and
-fairlead's own besides. Not there: ``default_temperature``, ``get_captures(deduplicate=False)``, the depth of recursion
-(nothing recurses), and the tags of models (``get_model_structural_tag``).
+exact here, so a schema that it takes and that can't be enforced raises. Errors of grammars, their compiling and their
+serialisation are ``RuntimeError``, as there, and fairlead's own besides. Not there: ``default_temperature``,
+``get_captures(deduplicate=False)``, the depth of recursion (nothing recurses), and the tags of models
+(``get_model_structural_tag``).
 """
 
 from __future__ import annotations

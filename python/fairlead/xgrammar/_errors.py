@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fairlead import errors
-from fairlead.errors import FairleadError
+from fairlead.errors import FairleadError, _rebuild
 
 __all__ = ["DeserializeFormatError", "DeserializeVersionError", "InvalidJSONError", "InvalidStructuralTagError"]
 
@@ -79,7 +79,4 @@ def as_runtime_errors(*, structural_tag: bool = False) -> Iterator[None]:
             kind = InvalidStructuralTagError
         if kind is None:
             raise
-        same = kind.__new__(kind, *error.args)
-        same.args = error.args
-        same.__dict__.update(error.__dict__)
-        raise same from error
+        raise _rebuild(kind, error.args, error.__dict__) from error

@@ -128,7 +128,7 @@ class GrammarMatcher:
         self.matcher.rollback(num_tokens)
 
     def get_captures(self, *, deduplicate: bool = True) -> list[tuple[str, bytes]]:
-        """What rules with the Lark attribute ``capture`` stand for, in the order in which they end.
+        """What rules with the attribute ``capture`` stand for, in the order in which they end.
 
         The whole text is parsed when this is called, and one derivation is read off it: that in which each piece
         takes as much as it can.

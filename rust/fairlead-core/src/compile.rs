@@ -176,7 +176,7 @@ impl CompiledGrammar {
         grammar::captured(&space.store, &source, names, text, &self.limits)
     }
 
-    /// What rules marked with `[capture]` or `[capture="name"]` in Lark's notation stand for in one of the grammar's texts: names
+    /// What rules marked with `[capture]` or `[capture="name"]` stand for in one of the grammar's texts: names
     /// with spans, in the order in which they end, inner ones first. The derivation is that of [`captures`](Self::captures).
     ///
     /// # Errors

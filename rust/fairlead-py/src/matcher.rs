@@ -206,7 +206,8 @@ impl GrammarMatcher {
     }
 
     /// What rules that the grammar's author has marked stand for in the text so far, which must be complete: in Lark's
-    /// notation ``rule[capture]: ...`` or ``rule[capture="name"]: ...``. Worked out as by ``captures``.
+    /// notation ``rule[capture]: ...`` or ``rule[capture="name"]: ...``, in EBNF the same before ``::=``; of a rule with a suffix
+    /// what stands before this. Worked out as by ``captures``.
     ///
     /// Returns:
     ///     Names with texts, in the order in which they end, inner ones before those around them; special tokens are left

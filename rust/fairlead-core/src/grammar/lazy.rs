@@ -101,16 +101,19 @@ impl Rewriting<'_> {
                     self.add_begins(&self.rules[*rule].body, found, seen);
                 }
             }
-            Item::Sequence(items) => {
-                for item in items {
-                    self.add_begins(item, found, seen);
-                    if !may_be_empty(self.store, item, &self.empty) {
-                        break;
-                    }
-                }
-            }
+            Item::Sequence(items) => self.add_begins_of_all(items, found, seen),
             Item::Choice(items) => items.iter().for_each(|item| self.add_begins(item, found, seen)),
             Item::Repeat(inner, _, _) => self.add_begins(inner, found, seen),
+        }
+    }
+
+    /// The same for items that follow each other.
+    fn add_begins_of_all(&self, items: &[Item], found: &mut Lazy, seen: &mut HashSet<usize>) {
+        for item in items {
+            self.add_begins(item, found, seen);
+            if !may_be_empty(self.store, item, &self.empty) {
+                break;
+            }
         }
     }
 
@@ -139,7 +142,8 @@ impl Rewriting<'_> {
             && min < max
             && !rest.is_empty()
         {
-            let (of_inner, of_rest) = (self.begins(inner), self.begins(&Item::Sequence(rest.to_vec())));
+            let (of_inner, mut of_rest) = (self.begins(inner), Lazy::new());
+            self.add_begins_of_all(rest, &mut of_rest, &mut HashSet::new());
             let inner = self.item(inner)?;
             let inner = self.left_by(inner, &of_rest)?;
             let all = Item::Sequence(after);
@@ -207,24 +211,15 @@ impl Rewriting<'_> {
     /// The same for what [`split`] has options begin with.
     fn first_left_by(&mut self, first: Item, others: &Lazy) -> Result<Item, Error> {
         Ok(match first {
-            Item::Call(rule) | Item::Rule(rule) => match self.read_rule(rule) {
-                // Heads of many rules are one expression where they stand side by side, and a stack each where they are called.
-                Some(read)
-                    if !self.named
-                        && self.open.len() < DEPTH
-                        && !self.open.contains(&read)
-                        && size(&self.rules[read].body) <= SHORT
-                        && !self.begins(&self.rules[read].body).is_empty() =>
-                {
-                    self.open.push(read);
-                    let body = self.item(&self.rules[read].body)?;
-                    let left = self.left_by(body, others)?;
-                    self.open.pop();
-                    // The non-empty ones, as those of a call.
-                    Item::Choice(split(self.store, &left, &self.empty, &|_| false).others)
-                }
-                _ => Item::Call(self.rule_left_by(rule, others)?),
-            },
+            Item::Call(rule) | Item::Rule(rule) if self.stands_in_place(rule) => {
+                self.open.push(rule);
+                let body = self.item(&self.rules[rule].body)?;
+                let left = self.left_by(body, others)?;
+                self.open.pop();
+                // The non-empty ones, as those of a call.
+                Item::Choice(split(self.store, &left, &self.empty, &|_| false).others)
+            }
+            Item::Call(rule) | Item::Rule(rule) => Item::Call(self.rule_left_by(rule, others)?),
             Item::Text(text) => self.expression(self.store.literal(&text), others)?,
             Item::Class(ranges) => self.expression(self.store.char_class(&ranges), others)?,
             Item::Expr(e) => self.expression(e, others)?,
@@ -246,9 +241,11 @@ impl Rewriting<'_> {
         Ok(())
     }
 
-    /// A rule as it was read, if it is one of those.
-    fn read_rule(&self, rule: usize) -> Option<usize> {
-        (rule < self.rules.len()).then_some(rule)
+    /// Whether a rule is written in place of its call: heads of many rules are one expression where they stand side by side, and a
+    /// stack each where they are called.
+    fn stands_in_place(&self, rule: usize) -> bool {
+        let short = |read: &Rule| size(&read.body) <= SHORT && !self.begins(&read.body).is_empty();
+        !self.named && self.open.len() < DEPTH && !self.open.contains(&rule) && self.rules.get(rule).is_some_and(short)
     }
 
     fn expression(&mut self, e: ExprId, others: &Lazy) -> Result<Item, Error> {

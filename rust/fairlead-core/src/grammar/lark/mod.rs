@@ -2,10 +2,9 @@
 //!
 //! Rules and terminals, texts with `i`, patterns with flags, ranges, groups, `[ ]`, `? * + ~n ~n..m {m,n}`, templates,
 //! `%ignore`, `%import common.X`, `%json {...}`, `%lark {...}`, grammars by their names `@name`, special tokens `<|name|>`,
-//! `&` and `~` in terminals, and the attributes `[capture]`, `[lazy]`, `[suffix]`,
-//! `[stop_capture]` and `[max_tokens]` of rules. Aliases,
-//! priorities and the marks `?` and `!` only shape trees and are read over. There is no lexer: where a terminal ends is as open
-//! as where a rule does.
+//! `&` and `~` in terminals, and the attributes `[capture]`, `[lazy]`, `[suffix]`, `[stop_capture]` and `[max_tokens]` of rules.
+//! Aliases, priorities and the marks `?` and `!` only shape trees and are read over. There is no lexer: where a terminal ends is
+//! as open as where a rule does.
 
 mod attributes;
 mod instances;
