@@ -40,7 +40,7 @@ SCHEMAS = {
         "items": {"$recursiveRef": "#"},
     },
     "contains": {"contains": {"type": "null"}},
-    "uniqueItems": {"items": {"type": "string"}, "uniqueItems": True},
+    "uniqueItems": {"uniqueItems": True},
     "minContains": {"contains": {"type": "null"}, "minContains": 2},
     "maxContains": {"contains": {"type": "null"}, "maxContains": 2},
     "unevaluatedItems": {"unevaluatedItems": False},

@@ -211,7 +211,7 @@ def test_grammars_with_options_and_joined_ones(model):
     assert " " not in reply.content and len(reply.parsed) >= 3
     joined = Grammar.regex("[0-9]{2}") + Grammar.choice(["px", "em"])
     assert re.fullmatch("[0-9]{2}(px|em)", model.generate(USER, grammar=joined).content)
-    deep: Any = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    deep: Any = {"type": "array", "items": {"type": "integer"}, "not": {"uniqueItems": True}}
     with pytest.raises(UnsupportedSchemaError):
         model.generate(USER, response_format=deep)
 

@@ -141,7 +141,7 @@ def test_a_required_call(model):
 
 
 def test_what_it_refuses(model):
-    unsupported = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    unsupported = {"type": "array", "items": {"type": "integer"}, "not": {"uniqueItems": True}}
     for wrong in ({"response_format": unsupported}, {"grammar": "a("}):
         with pytest.raises(FairleadError):
             model.generate(ASK, **wrong)

@@ -133,8 +133,8 @@ def counted(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
 
 
 @st.composite
-def distinct(draw: st.DrawFn) -> dict[str, Any]:
-    """An array without equal items, of finitely many values or of strings."""
+def distinct(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
+    """An array without equal items: of finitely many values or of strings, or of any."""
     few = st.sampled_from(
         [
             {"enum": [1, 2, "a"]},
@@ -148,11 +148,16 @@ def distinct(draw: st.DrawFn) -> dict[str, Any]:
             {"type": "string", "pattern": "^a"},
             {"const": "a"},
             {"anyOf": [{"enum": ["a", "b"]}, {"type": "string", "maxLength": 1}]},
+            {"type": "object", "properties": {"a": {"enum": [1, 12]}}, "additionalProperties": False},
+            {"type": "array", "items": {"type": "boolean"}, "maxItems": 2},
+            {"type": "number"},
             False,
         ]
     )
-    schema = dict(draw(array(few)))
-    schema.setdefault("items", draw(few))
+    some = draw(st.sampled_from([few, few, inner]))
+    part = draw(st.sampled_from([array, array, counted]))
+    schema = dict(draw(part(some)))
+    schema.setdefault("items", draw(some))
     schema["uniqueItems"] = True
     return schema
 
@@ -201,7 +206,7 @@ def unevaluated(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any
 
 def _level(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     plain = [mapping(inner), array(inner), mapping(inner), combined(inner), exclusive(inner)]
-    return st.one_of(*plain, counted(inner), negated(inner), unevaluated(inner), distinct())
+    return st.one_of(*plain, counted(inner), negated(inner), unevaluated(inner), distinct(inner))
 
 
 LEAVES: st.SearchStrategy[Any] = st.one_of(

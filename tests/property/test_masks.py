@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fairlead._core import Compiler, Grammar, GrammarMatcher, fill_batch
-from fairlead.errors import FairleadError, GrammarError, SchemaError
+from fairlead.errors import FairleadError, GrammarError, LimitExceeded, SchemaError
 from fairlead.tokenizer import TokenizerInfo
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
@@ -67,7 +67,7 @@ GRAMMARS = st.one_of(
 def compiled(grammar: Grammar, kind: str = "cached") -> Any:
     try:
         return world.compiler(kind).compile(grammar)
-    except (GrammarError, SchemaError) as error:
+    except (GrammarError, LimitExceeded, SchemaError) as error:
         event(f"not compiled: {type(error).__name__}")
         assume(False)
 

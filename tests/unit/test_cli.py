@@ -116,9 +116,9 @@ def test_wrong_usage(capsys, arguments, tmp_path):
         ),
         (True, 0, ["supported"]),
         (
-            {"type": "object", "properties": {"a": {"uniqueItems": True}}},
+            {"type": "object", "properties": {"a": {"not": {"uniqueItems": True}}}},
             1,
-            ["not supported", "/properties/a/uniqueItems", "uniqueItems"],
+            ["not supported", "/properties/a/not/uniqueItems", "uniqueItems"],
         ),
         ({"type": 5}, 1, ["not a valid schema", "/type"]),
         ({"$ref": "#/nowhere"}, 1, ["not", "where"]),

@@ -223,11 +223,15 @@ impl Store {
         }
         flat.sort_unstable();
         flat.dedup();
-        // Alternatives that all begin by telling of a key tell of it once.
-        if flat.len() > 1 && flat.iter().all(|&e| self.marks_key(e)) {
+        // Alternatives that all begin by telling of the same thing tell of it once.
+        if let [first, others @ ..] = &flat[..]
+            && !others.is_empty()
+            && let Some(mark) = self.mark(*first)
+            && others.iter().all(|&e| self.mark(e) == Some(mark))
+        {
             let rests: Vec<ExprId> = flat.iter().map(|&e| self.after_mark(e)).collect();
             let rest = self.union(rests);
-            return self.concat(self.intern(Node::KeyMark), rest);
+            return self.marked(mark, rest);
         }
         if flat.len() > 1 {
             if flat.contains(&self.all) {

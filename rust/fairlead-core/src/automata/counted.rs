@@ -7,7 +7,7 @@
 use hashbrown::HashMap;
 
 use super::elements::ElementsSpec;
-use super::expr::{ExprId, Node, RuleId, UNBOUNDED};
+use super::expr::{ExprId, Mark, Node, RuleId, UNBOUNDED};
 use super::members::Layout;
 use super::store::{EMPTY, Store};
 
@@ -41,6 +41,8 @@ pub struct CountedSpec {
     pub prefix: Box<[Choices]>,
     /// The items after them.
     pub rest: Choices,
+    /// Whether no two items may be equal. Then no kind may run out of values, however many there are already.
+    pub unique: bool,
     /// Whitespace.
     pub layout: Layout,
 }
@@ -197,7 +199,7 @@ impl Store {
             let plain = |choices: &Choices| choices.iter().find(|(kind, _)| *kind == 0).map(|(_, rule)| *rule);
             let prefix: Vec<RuleId> = spec.prefix.iter().map_while(plain).collect();
             let rest = plain(&spec.rest).filter(|_| prefix.len() == spec.prefix.len());
-            let spec = ElementsSpec { prefix: prefix.into(), rest, layout: spec.layout };
+            let spec = ElementsSpec { prefix: prefix.into(), rest, unique: spec.unique, layout: spec.layout };
             return self.array_rest(spec, state.at, state.first, state.total.lo, state.total.hi);
         }
         let kinds = |choices: &Choices| choices.iter().map(|(kind, _)| *kind).collect();
@@ -221,6 +223,7 @@ impl Store {
             let at = (state.at + 1).min(spec.prefix.len() as u32);
             let rest = self.counted(CountedState { spec: state.spec, at, first: false, total, tallies });
             let item = if state.first { self.call(rule) } else { self.spaced(spec.layout.after_comma, rule) };
+            let rest = if spec.unique { self.marked(Mark::Item, rest) } else { rest };
             options.push(self.concat(item, rest));
         }
         let mut more = self.union(options);

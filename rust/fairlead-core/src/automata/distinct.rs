@@ -3,7 +3,7 @@
 //! Which of the finitely many were written is part of the state. Strings are told to the owner of the stack as the
 //! keys of objects are, so that what was written stays out of the state, and out of the masks.
 
-use super::expr::{ExprId, Node, one_less};
+use super::expr::{ExprId, Mark, Node, one_less};
 use super::members::Layout;
 use super::store::{EMPTY, Store};
 
@@ -159,7 +159,7 @@ impl Store {
             }
             options.push(self.switch(literals));
             if let Some(strings) = item.strings {
-                let rest = self.concat(self.intern(Node::KeyMark), after(state.used.clone()));
+                let rest = self.marked(Mark::Key, after(state.used.clone()));
                 options.push(self.concat(self.call_of(strings), rest));
             }
         }

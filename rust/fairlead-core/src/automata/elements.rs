@@ -1,6 +1,6 @@
 //! Arrays: the first items one by one, the others alike.
 
-use super::expr::{ExprId, Flags, Node, RuleId, UNBOUNDED, one_less};
+use super::expr::{ExprId, Flags, Mark, Node, RuleId, UNBOUNDED, one_less};
 use super::members::{GoesOn, Layout};
 use super::shortest::MOST_EXTRA;
 use super::store::{EMPTY, Store};
@@ -12,6 +12,8 @@ pub struct ElementsSpec {
     pub prefix: Box<[RuleId]>,
     /// The items after them, if there may be any.
     pub rest: Option<RuleId>,
+    /// Whether no two items may be equal. Then no position may run out of values, however many there are already.
+    pub unique: bool,
     /// Whitespace.
     pub layout: Layout,
 }
@@ -84,21 +86,30 @@ impl Store {
     }
 
     fn after_item(&self, state: &ElementsState) -> ExprId {
-        let prefix = self.elements_spec(state.spec).prefix.len() as u32;
-        self.intern(Node::Elements(ElementsState {
-            at: (state.at + 1).min(prefix),
+        let spec = self.elements_spec(state.spec);
+        let rest = self.intern(Node::Elements(ElementsState {
+            at: (state.at + 1).min(spec.prefix.len() as u32),
             first: false,
             lo: state.lo.saturating_sub(1),
             hi: one_less(state.hi),
             ..*state
-        }))
+        }));
+        if spec.unique { self.marked(Mark::Item, rest) } else { rest }
     }
 
-    /// The items that an array lacks, and its layout; `None` if there are very many.
+    /// Whether there may be any number of items, or the next one's values have no end.
+    pub(super) fn elements_endless(&self, state: &ElementsState, endless: impl Fn(RuleId) -> bool) -> bool {
+        let spec = self.elements_spec(state.spec);
+        let any_number = state.hi == UNBOUNDED && !spec.unique && spec.rest.is_some();
+        any_number || self.item_of(state).is_some_and(endless)
+    }
+
+    /// The items that an array lacks, and its layout; `None` if there are very many, or must not be equal.
     pub(super) fn elements_missing(&self, state: &ElementsState) -> Option<(Layout, Vec<RuleId>)> {
         let spec = self.elements_spec(state.spec);
         let item = |i: u32| spec.prefix.get((state.at + i) as usize).copied().or(spec.rest);
-        if state.lo > MOST_EXTRA {
+        let again = spec.unique && state.lo > u32::from(state.first);
+        if state.lo > MOST_EXTRA || again {
             return None;
         }
         Some((spec.layout, (0..state.lo).map(item).collect::<Option<_>>()?))

@@ -96,8 +96,17 @@ pub(crate) enum Node {
     Timed { body: ExprId, left: u32, begun: bool },
     /// No text: the end of the whole. What stands before it can end there, but it is never left for a frame below.
     Final,
-    /// No text: tells the stack that an undeclared key has just been completed.
-    KeyMark,
+    /// No text: tells the stack that something has just been completed that must not come again.
+    Mark(Mark),
+}
+
+/// What must not come again in the object or array whose frame is marked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Mark {
+    /// An undeclared key of an object, or a string of an array: what stands between the last two quotes.
+    Key,
+    /// An item of an array, whatever value it is.
+    Item,
 }
 
 /// What is known of an expression without looking at its derivatives.
@@ -114,7 +123,7 @@ impl Flags {
     /// Contains complements: may hold bytes that are no UTF-8.
     pub(crate) const BYTES: u16 = 8;
 
-    /// A rule may be called right at the start, or a key is marked there.
+    /// A rule may be called right at the start, or something is marked there.
     pub(crate) const STARTS: u16 = 16;
 
     /// The whole may end here.

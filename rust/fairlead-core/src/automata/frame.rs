@@ -8,7 +8,7 @@ use hashbrown::HashSet;
 use smallvec::{SmallVec, smallvec};
 
 use super::bulk::Bulk;
-use super::expr::{ExprId, Node, RuleId, one_less};
+use super::expr::{ExprId, Mark, Node, RuleId, one_less};
 use super::row::{ByteMap, Edge, overlay};
 use super::store::{EMPTY, EPS, Store};
 
@@ -105,7 +105,7 @@ impl Store {
     /// Whether some byte may be written that belongs to no rule that is called; told without looking at any.
     pub(crate) fn has_bytes(&self, e: ExprId) -> bool {
         match self.node(e) {
-            Node::Empty | Node::Eps | Node::Final | Node::KeyMark | Node::Call(_) => false,
+            Node::Empty | Node::Eps | Node::Final | Node::Mark(_) | Node::Call(_) => false,
             Node::Concat(a, b) => self.has_bytes(*a) || (self.nullable(*a) && self.has_bytes(*b)),
             Node::Union(parts) => parts.iter().any(|&part| self.has_bytes(part)),
             Node::Repeat { body, .. } => self.has_bytes(*body),
@@ -152,8 +152,8 @@ impl Store {
         }
         let mut out = Calls::with_capacity(calls.len());
         for (rule, rest) in calls {
-            let marks = self.marks_key(rest);
-            match out.iter_mut().find(|(r, old)| *r == rule && self.marks_key(*old) == marks) {
+            let mark = self.mark(rest);
+            match out.iter_mut().find(|(r, old)| *r == rule && self.mark(*old) == mark) {
                 Some((_, old)) => *old = self.union([*old, rest]),
                 None => out.push((rule, rest)),
             }
@@ -248,7 +248,7 @@ impl Store {
         let (mut top, mut push) = (top, Push::from_slice(push));
         while top == EPS
             && let Some(&below) = push.last()
-            && !self.marks_key(below)
+            && self.mark(below).is_none()
         {
             top = below;
             push.pop();
@@ -256,15 +256,26 @@ impl Store {
         Move { push, keeps, top }
     }
 
-    /// Whether an undeclared key is complete when this frame is returned to.
-    pub(crate) fn marks_key(&self, e: ExprId) -> bool {
-        matches!(self.node(e), Node::Concat(first, _) if *self.node(*first) == Node::KeyMark)
+    /// What is complete when this frame is returned to, if that matters.
+    pub(crate) fn mark(&self, e: ExprId) -> Option<Mark> {
+        match *self.node(e) {
+            Node::Concat(first, _) => match *self.node(first) {
+                Node::Mark(mark) => Some(mark),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
-    /// What follows the key mark of a frame; the frame itself if it has none.
+    /// A frame to which that matters, with what it goes on with.
+    pub(super) fn marked(&self, mark: Mark, rest: ExprId) -> ExprId {
+        self.concat(self.intern(Node::Mark(mark)), rest)
+    }
+
+    /// What follows the mark of a frame; the frame itself if it has none.
     pub(crate) fn after_mark(&self, e: ExprId) -> ExprId {
         match *self.node(e) {
-            Node::Concat(_, rest) if self.marks_key(e) => rest,
+            Node::Concat(_, rest) if self.mark(e).is_some() => rest,
             _ => e,
         }
     }

@@ -1,6 +1,6 @@
 //! Objects: declared members in the schema's order or in any, undeclared ones by the text of their keys.
 
-use super::expr::{ExprId, Flags, Node, RuleId, UNBOUNDED, one_less};
+use super::expr::{ExprId, Flags, Mark, Node, RuleId, UNBOUNDED, one_less};
 use super::shortest::{Key, MOST_EXTRA, Missing};
 use super::store::{EMPTY, Store};
 
@@ -235,6 +235,15 @@ impl Store {
         free && more.is_some_and(|more| (required.len() as u32).saturating_add(more) <= state.hi)
     }
 
+    /// Whether a key may be free, or one of the values that may come have no end.
+    pub(super) fn members_endless(&self, state: &MembersState, endless: impl Fn(RuleId) -> bool) -> bool {
+        let spec = self.members_spec(state.spec);
+        let open = || (0u32..).zip(&*spec.declared).filter(|(i, _)| !state.done.has(*i, spec.ordered)).map(|(_, d)| d);
+        let room = state.hi as usize > open().filter(|member| member.required).count();
+        (room && spec.undeclared.iter().any(|kind| self.call(kind.value) != EMPTY && self.names_freely(kind.key)))
+            || open().any(|member| (room || member.required) && endless(member.value))
+    }
+
     /// One step of a [`MembersState`]: closes, or writes a separator, a key, a value and goes on.
     pub(super) fn unfold_members(&self, state: &MembersState) -> ExprId {
         let layout = self.members_spec(state.spec).layout;
@@ -377,7 +386,7 @@ impl Store {
         if state.hi > 0 && !held_back && required <= hi {
             let done = Done { next: ordered, ..state.done.clone() };
             for Undeclared { key, value: rule, fulfils } in &spec.undeclared {
-                let tail = self.concat(self.intern(Node::KeyMark), value(*rule, fulfils, &done, required));
+                let tail = self.marked(Mark::Key, value(*rule, fulfils, &done, required));
                 if self.call(*rule) != EMPTY {
                     keys.push(self.concat(self.call_of(*key), tail));
                 }

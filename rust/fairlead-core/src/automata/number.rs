@@ -89,6 +89,18 @@ impl Decimal {
         Self { units: self.scaled(scale).lcm(&other.scaled(scale)), scale }.reduced()
     }
 
+    /// The multiples of a positive value from one number to another, these included; `None` if they are more than so many.
+    pub fn multiples(&self, from: &Self, to: &Self, most: usize) -> Option<Vec<Self>> {
+        let scale = self.scale.max(from.scale).max(to.scale);
+        let step = self.scaled(scale);
+        let (first, last) = (from.scaled(scale).div_ceil(&step), to.scaled(scale).div_floor(&step));
+        if &last - &first >= BigInt::from(most) {
+            return None;
+        }
+        let all = std::iter::successors(Some(first), |n| Some(n + 1)).take_while(|n| *n <= last);
+        Some(all.map(|n| Self { units: n * &step, scale }.reduced()).collect())
+    }
+
     /// The shortest plain spelling, without an exponent.
     pub fn spelling(&self) -> String {
         let digits = self.units.magnitude().to_string();

@@ -186,7 +186,7 @@ impl Store {
 
     fn derive(&self, e: ExprId) -> Vec<Edge<ExprId>> {
         match self.node(e) {
-            Node::Empty | Node::Eps | Node::Final | Node::Call(_) | Node::KeyMark => Vec::new(),
+            Node::Empty | Node::Eps | Node::Final | Node::Call(_) | Node::Mark(_) => Vec::new(),
             Node::Bytes(set) => set.ranges().map(|(lo, hi)| Edge { lo, hi, to: EPS }).collect(),
             Node::Concat(a, b) => {
                 let first = self.row(*a).edges.iter().map(|edge| Edge { to: self.concat(edge.to, *b), ..*edge });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use super::elements::ElementsState;
-use super::expr::{ExprId, Node, RuleId, Slice};
+use super::expr::{ExprId, Mark, Node, RuleId, Slice};
 use super::members::MembersState;
 use super::store::{EMPTY, EPS, Store};
 use super::text::Spelling;
@@ -77,10 +77,12 @@ impl Question<'_> {
             return Some([].into());
         }
         match store.node(e) {
-            Node::Eps | Node::Final | Node::KeyMark => Some([].into()),
+            Node::Eps | Node::Final | Node::Mark(_) => Some([].into()),
             Node::Bytes(set) => set.ranges().next().map(|(lo, hi)| [b'0'.clamp(lo, hi)].into()),
             Node::Concat(a, b) => {
-                let key = store.marks_key(*b).then(|| store.calls(*a)).and_then(|calls| calls.first().copied());
+                let key = (store.mark(*b) == Some(Mark::Key))
+                    .then(|| store.calls(*a))
+                    .and_then(|calls| calls.first().copied());
                 let a = match key {
                     // A free key that an object hardly has.
                     Some((rule, _)) if store.names_freely(store.body(rule)) => (*b"\"x0\"").into(),

@@ -5,7 +5,7 @@
 use hashbrown::HashSet;
 use smallvec::{SmallVec, smallvec};
 
-use super::expr::ExprId;
+use super::expr::{ExprId, Mark};
 use super::frame::Target;
 use super::store::{EMPTY, EPS, Store};
 
@@ -40,11 +40,22 @@ pub(crate) struct Top {
 /// All stacks that the text so far may have led to; none: the text is refused.
 pub(crate) type Tops = SmallVec<[Top; 1]>;
 
-/// What the owner of a stack does when an undeclared key is complete.
+/// Something that must not come again, where it is complete.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Completed {
+    pub(crate) mark: Mark,
+    /// What is remembered of the object or array that it is a part of.
+    pub(crate) extra: u32,
+    /// What lies below that.
+    pub(crate) below: Link,
+    /// Whether it ends right before the byte of the step, as a number does; if not, with that byte.
+    pub(crate) before: bool,
+}
+
+/// What the owner of a stack does when something is complete that must not come again.
 pub(crate) trait Keys {
-    /// The key just completed belongs to the object that remembers `extra` and lies over `below`; returns what to
-    /// remember from now on, or `None` to refuse the key.
-    fn key(&mut self, extra: u32, below: Link) -> Option<u32>;
+    /// Returns what to remember of the object or array from now on, or `None` to refuse what is complete.
+    fn completed(&mut self, what: Completed) -> Option<u32>;
 }
 
 /// The frames below the tops, append-only; truncating it is a rollback.
@@ -212,7 +223,7 @@ impl Stack {
                 if based {
                     open.push(Top { frame: EPS, extra: 0, link: Link::BASE });
                 }
-                open.extend(under.into_iter().filter_map(|below| Self::returned(store, below, keys)));
+                open.extend(under.into_iter().filter_map(|below| Self::returned(store, below, false, keys)));
                 continue;
             }
             match out.iter().position(|t| t.frame == top.frame && t.extra == top.extra) {
@@ -222,12 +233,10 @@ impl Stack {
         }
     }
 
-    /// A frame that is returned to: a completed key is reported to the owner.
-    fn returned(store: &Store, below: Top, keys: &mut dyn Keys) -> Option<Top> {
-        if !store.marks_key(below.frame) {
-            return Some(below);
-        }
-        let extra = keys.key(below.extra, below.link)?;
+    /// A frame that is returned to, before or after the byte of the step: what is marked is reported to the owner.
+    fn returned(store: &Store, below: Top, before: bool, keys: &mut dyn Keys) -> Option<Top> {
+        let Some(mark) = store.mark(below.frame) else { return Some(below) };
+        let extra = keys.completed(Completed { mark, extra: below.extra, below: below.link, before })?;
         Some(Top { frame: store.after_mark(below.frame), extra, link: below.link })
     }
 
@@ -276,7 +285,7 @@ impl Stack {
             if store.flags(top.frame).nullable() {
                 for &node in self.nodes(&top.link) {
                     if node != 0 && popped.insert(node) {
-                        open.extend(Self::returned(store, self.top_of(node), keys));
+                        open.extend(Self::returned(store, self.top_of(node), true, keys));
                     }
                 }
             }
@@ -327,8 +336,8 @@ impl Stack {
                 if !results.returned.insert(node) {
                     continue;
                 }
-                let below =
-                    if node == 0 { Some(self.top_of(0)) } else { Self::returned(store, self.top_of(node), keys) };
+                let below = self.top_of(node);
+                let below = if node == 0 { Some(below) } else { Self::returned(store, below, false, keys) };
                 match below {
                     None => {}
                     Some(top) if top.frame == EPS && top.link != Link::BASE => open.push(top.link),

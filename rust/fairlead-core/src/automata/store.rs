@@ -39,6 +39,8 @@ pub struct Store {
     pub(crate) plenty: Memo<ExprId, bool>,
     /// Short texts that complete an expression.
     pub(super) short_texts: Memo<ExprId, Option<Arc<[u8]>>>,
+    /// Whether an expression has no end of values.
+    pub(super) known_endless: Memo<ExprId, bool>,
     /// Whether every text is the beginning of one in an expression.
     pub(super) takes_any: Memo<ExprId, bool>,
     /// The table of the declared keys of members that come in order.
@@ -97,6 +99,7 @@ impl Store {
             rules: boxcar::Vec::new(),
             names: Memo::default(),
             plenty: Memo::default(),
+            known_endless: Memo::default(),
             short_texts: Memo::default(),
             takes_any: Memo::default(),
             key_tables: Memo::default(),
@@ -210,7 +213,7 @@ impl Store {
             Node::Ranked(..) => Flags::new(false, Flags::CALLS),
             Node::Members(state) => Flags::new(false, Flags::CALLS | self.members_start(state)),
             Node::Elements(state) => Flags::new(false, Flags::CALLS | self.elements_start(state)),
-            Node::Call(_) | Node::Value(..) | Node::Counted(_) | Node::Distinct(_) | Node::KeyMark => {
+            Node::Call(_) | Node::Value(..) | Node::Counted(_) | Node::Distinct(_) | Node::Mark(_) => {
                 Flags::new(false, Flags::CALLS | Flags::STARTS)
             }
             Node::Switch(slice) => {

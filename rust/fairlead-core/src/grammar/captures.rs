@@ -9,7 +9,7 @@ use std::ops::Range;
 use hashbrown::{HashMap, HashSet};
 
 use super::{Item, Rule};
-use crate::automata::{ExprId, Keys, Link, Stack, Store, Top, Tops, UNBOUNDED};
+use crate::automata::{Completed, ExprId, Keys, Link, Stack, Store, Top, Tops, UNBOUNDED};
 use crate::error::Error;
 use crate::limits::Limits;
 
@@ -73,8 +73,8 @@ struct Pass {
 struct AnyKey;
 
 impl Keys for AnyKey {
-    fn key(&mut self, extra: u32, _: Link) -> Option<u32> {
-        Some(extra)
+    fn completed(&mut self, what: Completed) -> Option<u32> {
+        Some(what.extra)
     }
 }
 

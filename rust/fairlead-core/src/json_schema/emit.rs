@@ -11,17 +11,17 @@ use serde_json::Value;
 use super::options::{JsonOptions, MAX_INDENTED, Whitespace};
 use super::plan::{PlannedArray, PlannedObject};
 use super::read::{Branches, Reader};
-use super::shape::{Demands, Numbers, Shape, Strings};
+use super::shape::{Demands, Shape};
 use crate::automata::{
     ByteSet, Choices, CountedSpec, Decimal, Declared, EMPTY, EPS, ElementsSpec, ExprId, Fulfilment, Layout,
-    MembersSpec, NumberRange, RuleId, Store, UNBOUNDED, Undeclared,
+    MembersSpec, RuleId, Store, UNBOUNDED, Undeclared,
 };
 use crate::error::Error;
 
 /// Where a slot is: its demands, and how many arrays and objects are around it, if it matters.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Place {
-    demands: Demands,
+pub(super) struct Place {
+    pub(super) demands: Demands,
     depth: u32,
 }
 
@@ -33,12 +33,12 @@ impl Place {
 
 /// A value position.
 #[derive(Debug, Default)]
-struct Slot {
+pub(super) struct Slot {
     /// Alternatives that need no further slot.
     simple: Vec<ExprId>,
-    arrays: Vec<PlannedArray>,
+    pub(super) arrays: Vec<PlannedArray>,
     objects: Vec<PlannedObject>,
-    alive: bool,
+    pub(super) alive: bool,
 }
 
 pub(super) struct Emitter<'r, 'a> {
@@ -48,7 +48,7 @@ pub(super) struct Emitter<'r, 'a> {
     outermost: Layout,
     /// The depth of the slot that is being looked at.
     pub(super) depth: u32,
-    slots: IndexMap<Place, Slot>,
+    pub(super) slots: IndexMap<Place, Slot>,
     rules: HashMap<Place, RuleId>,
     /// Slots being emitted, and the rules of those that were reached again meanwhile.
     open: HashMap<Place, Option<RuleId>>,
@@ -162,6 +162,10 @@ impl<'r, 'a> Emitter<'r, 'a> {
             self.plan_all(pair)?;
         }
         self.find_alive();
+        while self.bound_unique()? {
+            self.slots.values_mut().for_each(|slot| slot.alive = false);
+            self.find_alive();
+        }
         let overlapping = exclusive
             .into_iter()
             .filter(|(pair, _)| self.slots[&Place::outermost(pair)].alive)
@@ -220,11 +224,11 @@ impl<'r, 'a> Emitter<'r, 'a> {
         for strings in &shape.strings {
             match &strings.exact {
                 Some(text) => literals.push((spelled(text), EPS)),
-                None => simple.push(self.text(strings)?),
+                None => simple.push(self.reader.text(strings)?),
             }
         }
         for numbers in &shape.numbers {
-            simple.push(self.number(numbers)?);
+            simple.push(self.reader.number(numbers)?);
         }
         simple.push(store.switch(literals));
         let mut slot = Slot::default();
@@ -236,8 +240,9 @@ impl<'r, 'a> Emitter<'r, 'a> {
                     simple.push(self.exactly(&value, self.depth)?);
                 }
             } else {
-                match arrays.unique.clone().filter(|_| arrays.hi > 1) {
-                    Some(pointer) => simple.push(self.distinct(arrays, &pointer)?),
+                let unique = arrays.unique.is_some() && arrays.hi > 1;
+                match if unique { self.distinct(arrays)? } else { None } {
+                    Some(array) => simple.push(array),
                     None => slot.arrays.push(PlannedArray::new(arrays)?),
                 }
             }
@@ -254,60 +259,6 @@ impl<'r, 'a> Emitter<'r, 'a> {
         simple.retain(|&e| e != EMPTY);
         slot.simple = simple;
         Ok(slot)
-    }
-
-    fn text(&self, strings: &Strings) -> Result<ExprId, Error> {
-        let limits = self.reader.limits;
-        let Strings { content, mut lo, mut hi, .. } = *strings;
-        if super::format::keeps_bounds(self.store, content, lo, hi) {
-            (lo, hi) = (0, UNBOUNDED);
-        }
-        if self.store.feasible_within(content, lo, hi, limits.max_states).is_none() {
-            let what = "whether this combination of string conditions admits anything takes too many states to tell";
-            return Err(Error::limit(what));
-        }
-        Ok(self.store.text(content, lo, hi))
-    }
-
-    pub(super) fn number(&self, numbers: &Numbers) -> Result<ExprId, Error> {
-        let store = self.store;
-        let fraction = self.options().integer_fraction;
-        if let Some(value) = &numbers.exact {
-            return Ok(store.exact_number(value, fraction));
-        }
-        if !numbers.is_free() {
-            let mut range = numbers.range.clone();
-            range.integer_fraction = fraction;
-            let compiled = |range: &NumberRange| {
-                let number = store.number(range);
-                number.ok_or_else(|| Error::limit("the multipleOf conditions have too many digits together"))
-            };
-            let mut parts = vec![compiled(&range)?];
-            for excluded in &numbers.excluded {
-                parts.push(store.not(compiled(excluded)?));
-            }
-            let number = store.inter(parts);
-            return match store.alive_within(number, self.reader.limits.max_states) {
-                Some(alive) => Ok(if alive { number } else { EMPTY }),
-                None => Err(Error::limit("whether any number is left takes too many states to tell")),
-            };
-        }
-        let digit = |lo: u8| store.byte_set(ByteSet::range(lo, b'9'));
-        let digits = |min| store.repeat(digit(b'0'), min, UNBOUNDED);
-        let sign = store.optional(store.byte(b'-'));
-        let int = store.union([store.byte(b'0'), store.concat(digit(b'1'), digits(0))]);
-        let zeros = store.concat(store.byte(b'.'), store.repeat(store.byte(b'0'), 1, UNBOUNDED));
-        let tail = match (numbers.range.integer, fraction) {
-            (true, false) => EPS,
-            (true, true) => store.optional(zeros),
-            (false, _) => {
-                let frac = store.optional(store.concat(store.byte(b'.'), digits(1)));
-                let e = store.byte_set(ByteSet::of(b"eE"));
-                let sign = store.optional(store.byte_set(ByteSet::of(b"+-")));
-                store.concat(frac, store.optional(store.sequence(&[e, sign, digits(1)])))
-            }
-        };
-        Ok(store.sequence(&[sign, int, tail]))
     }
 
     // ---- which slots have values -----------------------------------------------------------------------------
@@ -405,6 +356,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
         if !array.alive(&|d| self.is_alive(d)) {
             return EMPTY;
         }
+        let unique = array.unique.is_some();
         if !array.tallies.is_empty() {
             let mut choices = |choices: &[(u16, Demands)]| -> Choices {
                 let alive = choices.iter().filter(|(_, d)| self.is_alive(d));
@@ -412,7 +364,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 alive.iter().map(|(kind, d)| (*kind, self.rule(d))).collect()
             };
             let prefix = array.prefix.iter().map(|c| choices(c)).collect();
-            let spec = CountedSpec { prefix, rest: choices(&array.rest), layout: self.layout() };
+            let spec = CountedSpec { prefix, rest: choices(&array.rest), unique, layout: self.layout() };
             return self.store.counted_array(spec, array.total, &array.tallies);
         }
         let mut rules = Vec::with_capacity(array.prefix.len() + 1);
@@ -423,7 +375,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
             rules.push(self.rule(demands));
         }
         let rest = if rules.len() > array.prefix.len() { rules.pop() } else { None };
-        let spec = ElementsSpec { prefix: rules.into(), rest, layout: self.layout() };
+        let spec = ElementsSpec { prefix: rules.into(), rest, unique, layout: self.layout() };
         self.store.array(spec, array.total.lo, array.total.hi)
     }
 
@@ -487,7 +439,8 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 let prefix: Vec<RuleId> =
                     items.iter().map(|v| Ok(store.rule(self.exactly(v, inside)?))).collect::<Result<_, Error>>()?;
                 let n = items.len() as u32;
-                store.array(ElementsSpec { prefix: prefix.into(), rest: None, layout }, n, n)
+                let spec = ElementsSpec { prefix: prefix.into(), rest: None, unique: false, layout };
+                store.array(spec, n, n)
             }
             Value::Object(map) => {
                 let mut declared = Vec::new();

@@ -98,6 +98,18 @@ impl Reader<'_> {
         Ok(true)
     }
 
+    /// The texts of some strings, if there are no more than so many.
+    pub(super) fn few_strings(&self, content: ExprId, most: usize) -> Result<Option<Vec<String>>, Error> {
+        if self.store.takes_any_prefix(content) {
+            return Ok(None);
+        }
+        if self.store.alive_within(content, self.limits.max_states).is_none() {
+            return Err(Error::limit("whether the strings of this array admit anything takes too many states to tell"));
+        }
+        let words = self.store.few_words(content, most);
+        Ok(words.map(|all| all.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect()))
+    }
+
     /// The texts of the keys that `propertyNames` leaves.
     pub(super) fn key_content(&mut self, names: &Demands) -> Result<ExprId, Error> {
         let store = self.store;

@@ -10,6 +10,7 @@ mod composite;
 mod distinct;
 mod document;
 mod emit;
+mod few;
 mod format;
 mod instances;
 mod keywords;
@@ -19,6 +20,7 @@ mod parameters;
 mod parts;
 mod plan;
 mod read;
+mod scalars;
 mod scope;
 mod shape;
 
@@ -28,6 +30,7 @@ use serde_json::{Value, json};
 pub use options::{Draft, JsonOptions, MAX_INDENTED, Whitespace};
 pub(crate) use parameters::ParameterStyle;
 pub(crate) use plan::FEW_KEYS;
+pub(crate) use shape::{identity, same};
 
 use crate::automata::{ExprId, Store};
 use crate::error::Error;

@@ -29,6 +29,8 @@ pub(super) struct PlannedArray {
     pub(super) rest: Vec<(u16, Demands)>,
     pub(super) total: Tally,
     pub(super) tallies: Vec<Tally>,
+    /// Where it is said that no two items are equal, if a matcher has to compare them.
+    pub(super) unique: Option<Rc<str>>,
 }
 
 impl PlannedArray {
@@ -41,7 +43,8 @@ impl PlannedArray {
         let at = |index: usize| choices(arrays, index);
         let tallies: Vec<Tally> = arrays.counts.iter().map(|c| Tally { lo: c.lo, hi: c.hi }).collect();
         let total = Tally { lo: arrays.lo, hi: arrays.hi };
-        let planned = Self { prefix: (0..listed).map(at).collect(), rest: at(listed), total, tallies };
+        let (prefix, rest) = ((0..listed).map(at).collect(), at(listed));
+        let planned = Self { prefix, rest, total, tallies, unique: arrays.unique.clone().filter(|_| arrays.hi > 1) };
         if planned.kinds(&|_| true).cost(total, &planned.tallies) > MANY_STEPS && !planned.tallies.is_empty() {
             return Err(Error::limit("the counts of matching items are too large in this combination"));
         }

@@ -194,7 +194,7 @@ pub(super) struct Shape {
 }
 
 /// JSON equality: numbers by value, objects without order.
-pub(super) fn same(a: &Value, b: &Value) -> bool {
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(x), Value::Number(y)) => {
             match (Decimal::parse(&x.to_string()), Decimal::parse(&y.to_string())) {
@@ -207,6 +207,23 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
             x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| same(v, w)))
         }
         _ => a == b,
+    }
+}
+
+/// A text that two values have in common exactly if they are equal.
+pub(crate) fn identity(value: &Value) -> String {
+    match value {
+        Value::Number(n) => Decimal::parse(&n.to_string()).map_or_else(|| n.to_string(), |n| n.spelling()),
+        Value::Array(items) => format!("[{}]", items.iter().map(identity).collect::<Vec<_>>().join(",")),
+        Value::Object(members) => {
+            let mut all: Vec<String> = members
+                .iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), identity(value)))
+                .collect();
+            all.sort_unstable();
+            format!("{{{}}}", all.join(","))
+        }
+        other => other.to_string(),
     }
 }
 

@@ -50,15 +50,21 @@ impl Mask {
         self.tokens.extend_from_slice(&entry.tokens);
         for shared in &entry.events {
             match of {
-                Events::Own if !self.shared_events.iter().any(|e| Arc::ptr_eq(e, shared)) => {
-                    self.shared_events.push(Arc::clone(shared));
-                }
+                // Another item may begin in the token.
+                _ if !shared.items.is_empty() => self.share(shared),
+                Events::Own => self.share(shared),
                 Events::OwnAgain => {
                     self.events.extend(shared.list.iter().map(|e| KeyEvent { again: true, ..e.clone() }));
                 }
                 Events::Inner if shared.again => self.events.extend(shared.list.iter().filter(|e| e.again).cloned()),
-                _ => {}
+                Events::Inner => {}
             }
+        }
+    }
+
+    fn share(&mut self, events: &Arc<KeyEvents>) {
+        if !self.shared_events.iter().any(|e| Arc::ptr_eq(e, events)) {
+            self.shared_events.push(Arc::clone(events));
         }
     }
 

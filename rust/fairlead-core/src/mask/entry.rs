@@ -18,7 +18,7 @@ pub(crate) struct MaskEntry {
     pub(crate) tokens: Box<[u32]>,
     /// Where what lies below goes on.
     pub(crate) exits: ExitsId,
-    /// Undeclared keys that tokens of this mask complete.
+    /// What tokens of this mask complete that must not come again.
     pub(crate) events: SmallVec<[Arc<KeyEvents>; 1]>,
 }
 
@@ -30,7 +30,12 @@ impl MaskEntry {
 
     /// Whether a token may complete a key that its object has already, or another token's own; `seen`: whether the object has any.
     pub(crate) fn may_repeat(&self, seen: bool) -> bool {
-        self.events.iter().any(|events| seen || events.again)
+        self.events.iter().any(|events| (seen && !events.list.is_empty()) || events.again)
+    }
+
+    /// The nodes at which a token may complete an item that no other one of its array may equal.
+    pub(crate) fn item_ends(&self) -> impl Iterator<Item = u32> {
+        self.events.iter().flat_map(|events| &events.items).copied()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Undeclared keys that tokens complete: what a matcher looks at to keep an object from having a key twice.
+//! What tokens complete that must not come again: undeclared keys of an object, items of an array. A matcher looks at these
+//! tokens once more.
 
 use std::sync::OnceLock;
 
@@ -28,12 +29,14 @@ impl KeyEvent {
     }
 }
 
-/// The key events of a walk, with an index by text that is made when it is first asked for.
+/// The key events of a walk, with an index by text that is made when it is first asked for; or nodes at which an item ends.
 #[derive(Debug)]
 pub(crate) struct KeyEvents {
     pub(crate) list: Vec<KeyEvent>,
     /// Whether there is an event whose token has completed a key before.
     pub(crate) again: bool,
+    /// The nodes at which an item ends or may end that no other one of its array may equal.
+    pub(crate) items: Box<[u32]>,
     index: OnceLock<Index>,
 }
 
@@ -47,7 +50,11 @@ struct Index {
 
 impl KeyEvents {
     pub(crate) fn new(list: Vec<KeyEvent>) -> Self {
-        Self { again: list.iter().any(|e| e.again), list, index: OnceLock::new() }
+        Self { again: list.iter().any(|e| e.again), list, items: Box::default(), index: OnceLock::new() }
+    }
+
+    pub(crate) fn of_items(nodes: Vec<u32>) -> Self {
+        Self { items: nodes.into(), ..Self::new(Vec::new()) }
     }
 
     /// Calls `each` with the nodes of all tokens that may write one of some keys a second time, where `begun` is the

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::events::{KeyEvent, KeyEvents};
 use super::text::Escaped;
+use crate::automata::Mark;
 use crate::memo::Memo;
 use crate::vocab::{Child, ROOT, Trie};
 
@@ -41,6 +42,7 @@ struct Exits {
     heads: OnceLock<Box<[Child]>>,
     /// The events of keys that are completed at these nodes.
     events: OnceLock<Arc<KeyEvents>>,
+    items: OnceLock<Arc<KeyEvents>>,
     /// The texts with escapes that a free string can be that goes on at these nodes.
     escaped: OnceLock<Escaped>,
 }
@@ -158,13 +160,15 @@ impl ExitSets {
         self.sets[exits as usize].tails.get_or_init(tails);
     }
 
-    /// The events of undeclared keys that are completed at a set.
-    pub(super) fn key_events(&self, main: &Trie, exits: ExitsId) -> Arc<KeyEvents> {
-        let make = || {
-            let events = self.nodes(exits).iter().map(|&node| KeyEvent::new(&main.path(node), node, false)).collect();
-            Arc::new(KeyEvents::new(events))
-        };
-        Arc::clone(self.sets[exits as usize].events.get_or_init(make))
+    /// The events of what is completed at a set.
+    pub(super) fn events(&self, main: &Trie, exits: ExitsId, mark: Mark) -> Arc<KeyEvents> {
+        let nodes = self.nodes(exits);
+        let set = &self.sets[exits as usize];
+        let key = |&node: &u32| KeyEvent::new(&main.path(node), node, false);
+        Arc::clone(match mark {
+            Mark::Key => set.events.get_or_init(|| Arc::new(KeyEvents::new(nodes.iter().map(key).collect()))),
+            Mark::Item => set.items.get_or_init(|| Arc::new(KeyEvents::of_items(nodes.to_vec()))),
+        })
     }
 
     /// What strings with escapes that go on at a set can be, by the function that knows.

@@ -20,7 +20,7 @@ use super::exits::{AT_ROOT, ExitSets, ExitsId, NO_EXITS, Tails};
 use super::frame_walk::{FrameWalk, OwnBytes, Part as Inside, leading};
 use super::text::{Escaped, TextMasks, find_closed};
 use super::walk::{Found, walk};
-use crate::automata::{EMPTY, EPS, ExprId, FreeText, GoesOn, Node, Spelling, Stack, Store, Top, UNBOUNDED};
+use crate::automata::{EMPTY, EPS, ExprId, FreeText, GoesOn, Mark, Node, Spelling, Stack, Store, Top, UNBOUNDED};
 use crate::matcher::Unit;
 use crate::memo::Memo;
 use crate::vocab::{ROOT, Trie, Vocabulary};
@@ -291,8 +291,10 @@ impl Space {
 
     /// Everything by one walk, with nothing remembered: what the other ways are held against.
     fn walked(&self, exits: ExitsId, frame: ExprId) -> u32 {
-        let Found { tokens, exits, events } = walk(&self.store, &self.vocab.trie, self.exits.nodes(exits), frame);
-        self.store_mask(Mask { tokens, exits, events, ..Mask::default() })
+        let Found { tokens, exits, events, items } =
+            walk(&self.store, &self.vocab.trie, self.exits.nodes(exits), frame);
+        let items = (!items.is_empty()).then(|| Arc::new(KeyEvents::of_items(items)));
+        self.store_mask(Mask { tokens, exits, events, shared_events: items.into_iter().collect(), ..Mask::default() })
     }
 
     /// An entry, worked out from the frame's own bytes by a walk, and from the entries of the rules that it may call.
@@ -333,11 +335,11 @@ impl Space {
             return entry;
         }
         let mut mask = Mask::default();
-        let marked = self.store.marks_key(frame);
+        let mark = self.store.mark(frame);
         // Keys of the same object, which may have been told of one already.
-        let own = if marked { Events::OwnAgain } else { Events::Own };
-        if marked {
-            mask.shared_events.push(self.exits.key_events(&self.vocab.trie, exits));
+        let own = if mark == Some(Mark::Key) { Events::OwnAgain } else { Events::Own };
+        if let Some(mark) = mark {
+            mask.shared_events.push(self.exits.events(&self.vocab.trie, exits, mark));
         }
         let frame = self.store.after_mark(frame);
         match self.store.node(frame) {

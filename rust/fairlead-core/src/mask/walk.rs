@@ -2,7 +2,7 @@
 //! left. Nothing is remembered: this is what masks are held against that are put together.
 
 use super::events::KeyEvent;
-use crate::automata::{Bulk, EPS, ExprId, Keys, Link, Stack, Store, Target, Top, Tops};
+use crate::automata::{Bulk, Completed, EPS, ExprId, Keys, Link, Mark, Stack, Store, Target, Top, Tops};
 use crate::vocab::{Child, Shape, Trie};
 
 /// What a walk finds.
@@ -13,6 +13,8 @@ pub(super) struct Found {
     /// Nodes of the vocabulary's trie at which all that was on top is complete.
     pub(super) exits: Vec<u32>,
     pub(super) events: Vec<KeyEvent>,
+    /// Nodes at which an item ends, or may end.
+    pub(super) items: Vec<u32>,
 }
 
 /// Nodes below which it is worth while to ask for a frame's bulk.
@@ -25,21 +27,25 @@ struct Walk<'a> {
     found: Found,
 }
 
-/// Reports completed keys as events at a node.
+/// Reports what is completed as events at a node.
 struct Reporter<'a> {
     trie: &'a Trie,
     node: u32,
-    events: &'a mut Vec<KeyEvent>,
+    found: &'a mut Found,
 }
 
 impl Keys for Reporter<'_> {
-    /// In a walk, `extra` counts the undeclared keys that the token itself has completed in this object.
-    fn key(&mut self, extra: u32, below: Link) -> Option<u32> {
-        let again = extra > 0;
-        if again || below == Link::BASE {
-            self.events.push(KeyEvent::new(&self.trie.path(self.node), self.node, again));
+    /// In a walk, `extra` counts the undeclared keys, or items, that the token itself has completed in this object or array.
+    fn completed(&mut self, what: Completed) -> Option<u32> {
+        let again = what.extra > 0;
+        match what.mark {
+            Mark::Item => self.found.items.push(self.node),
+            Mark::Key if again || what.below == Link::BASE => {
+                self.found.events.push(KeyEvent::new(&self.trie.path(self.node), self.node, again));
+            }
+            Mark::Key => {}
         }
-        Some(extra + 1)
+        Some(what.extra + 1)
     }
 }
 
@@ -127,7 +133,7 @@ impl Walk<'_> {
     fn descend(&mut self, child: Child, tops: &Tops) {
         let (trie, b, child) = (self.trie, child.byte(), child.node());
         let height = self.stack.height();
-        let mut keys = Reporter { trie, node: child, events: &mut self.found.events };
+        let mut keys = Reporter { trie, node: child, found: &mut self.found };
         let next = self.stack.step(self.store, tops, b, &mut keys);
         if next.is_empty() {
             self.stack.truncate(height);
@@ -174,12 +180,14 @@ pub(super) fn holds(bulk: Bulk, shape: &Shape) -> bool {
 /// Walks the vocabulary's trie from `starts` with `frame` on top of an unknown stack, through all that it may call.
 pub(super) fn walk(store: &Store, trie: &Trie, starts: &[u32], frame: ExprId) -> Found {
     let mut walk = Walk { store, trie, stack: Stack::new(), found: Found::default() };
-    let marked = store.marks_key(frame);
-    let inner = if marked { store.after_mark(frame) } else { frame };
-    let top = Top { frame: inner, extra: u32::from(marked), link: Link::BASE };
+    let mark = store.mark(frame);
+    let inner = store.after_mark(frame);
+    let top = Top { frame: inner, extra: u32::from(mark.is_some()), link: Link::BASE };
     for &start in starts {
-        if marked {
-            walk.found.events.push(KeyEvent::new(&trie.path(start), start, false));
+        match mark {
+            Some(Mark::Key) => walk.found.events.push(KeyEvent::new(&trie.path(start), start, false)),
+            Some(Mark::Item) => walk.found.items.push(start),
+            None => {}
         }
         if store.nullable(inner) {
             walk.found.exits.push(start);

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::GrammarMatcher;
-use crate::automata::{ExprId, Keys, Link, Stack, Store, Top, Tops};
+use crate::automata::{Completed, ExprId, Keys, Link, Stack, Store, Top, Tops};
 use crate::error::Error;
 use crate::mask::{Space, covers, set_bits};
 use crate::vocab::{CUT, ROOT, Vocabulary};
@@ -88,8 +88,8 @@ fn characters(bytes: &[u8]) -> u32 {
     bytes.iter().filter(|&&b| b & 0xC0 != 0x80).count() as u32
 }
 
-/// What it may take more to make a key another one.
-const OTHER_KEY: u32 = 2;
+/// What it may take more to make a key, or an item, another one.
+const ANOTHER: u32 = 2;
 /// What a frame takes of which no short text is known.
 const UNKNOWN: u32 = 256;
 
@@ -133,12 +133,12 @@ impl Space {
     }
 }
 
-/// In a walk every undeclared key is a new one: those that are not are taken out of the mask besides.
+/// In a walk every undeclared key or item is a new one: those that are not are taken out of the mask besides.
 struct AnyKey;
 
 impl Keys for AnyKey {
-    fn key(&mut self, extra: u32, _: Link) -> Option<u32> {
-        Some(extra)
+    fn completed(&mut self, what: Completed) -> Option<u32> {
+        Some(what.extra)
     }
 }
 
@@ -165,9 +165,9 @@ impl Walk<'_> {
     }
 
     fn of(&self, top: Top) -> u32 {
-        // The shortest way to end a key may be one that its object has.
-        let other_key = if self.space.store.marks_key(top.frame) { OTHER_KEY } else { 0 };
-        self.space.cost(top.frame, self.unit).saturating_add(other_key).saturating_add(self.under(top.link))
+        // The shortest way to end a key or an item may be one that is there already.
+        let another = if self.space.store.mark(top.frame).is_some() { ANOTHER } else { 0 };
+        self.space.cost(top.frame, self.unit).saturating_add(another).saturating_add(self.under(top.link))
     }
 
     fn of_all(&self, tops: &[Top]) -> u32 {

@@ -1,14 +1,58 @@
 //! Keys that an object has already: the tokens that would write one again are taken out of a mask.
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
-use super::{GrammarMatcher, Seen};
-use crate::automata::Top;
+use super::GrammarMatcher;
+use super::seen::Seen;
+use crate::automata::{Mark, Node, Spelling, Top};
 use crate::json_schema::FEW_KEYS;
 use crate::mask::{Parts, Space, clear_bits, decoded, opening_quote};
 use crate::vocab::ROOT;
 
+/// The text of the inside of a JSON string; `None` if it ends inside a character or an escape.
+fn whole_text(raw: &[u8]) -> Option<Box<[u8]>> {
+    if std::str::from_utf8(raw).is_err() {
+        return None;
+    }
+    let quoted = [b"\"", raw, b"\""].concat();
+    serde_json::from_slice::<String>(&quoted).ok().map(|s| s.into_bytes().into())
+}
+
 impl GrammarMatcher {
+    pub(super) fn has_scarce_keys(&self) -> bool {
+        self.seen.last().is_some_and(|s| s.scarce)
+    }
+
+    /// Whether a top is an undeclared key of which only keys that the object has already can be made.
+    pub(super) fn keys_ran_out(&self, top: Top, at: usize) -> bool {
+        let store = &self.space.store;
+        let Node::Text(state) = store.node(top.frame) else { return false };
+        let (owners, based) = self.stack.under(top.link);
+        if based || owners.is_empty() || owners.iter().any(|o| o.extra == 0 || store.mark(o.frame) != Some(Mark::Key)) {
+            return false;
+        }
+        if !store.is_scarce(top.frame) {
+            return false;
+        }
+        let text = &self.text[..at];
+        let raw = opening_quote(text).map_or(&[][..], |quote| &text[quote + 1..]);
+        let Some(prefix) = whole_text(raw).filter(|_| state.spelling == Spelling::Raw) else {
+            // Inside a character: it lives if one of the ways to finish it does.
+            return store.row(top.frame).edges.iter().all(|edge| {
+                (edge.lo..=edge.hi).all(|b| {
+                    let mut matcher = self.clone();
+                    matcher.tops = smallvec![top];
+                    !matcher.advance(&[b])
+                })
+            });
+        };
+        owners.iter().all(|owner| {
+            let used = Seen::count(&self.seen, owner.extra, &prefix);
+            let written = |rest: &[u8]| Seen::has(&self.seen, owner.extra, &[&prefix, rest].concat());
+            used > 0 && store.few_words(state.content, used).is_some_and(|words| words.iter().all(|w| written(w)))
+        })
+    }
+
     /// Tokens that would write an undeclared key a second time are taken out. Masks are shared without regard to the
     /// keys seen; only tokens that may complete one of them are looked at again, exactly.
     pub(super) fn clear_repeated_keys(&mut self, space: &Space, parts: &Parts, row: &mut [u32]) {
@@ -86,7 +130,8 @@ impl GrammarMatcher {
     /// Whether an undeclared key is being written.
     fn writes_key(&self) -> bool {
         let store = &self.space.store;
-        let owned = |top: &Top| self.stack.under(top.link).0.iter().any(|owner| store.marks_key(owner.frame));
+        let owned =
+            |top: &Top| self.stack.under(top.link).0.iter().any(|owner| store.mark(owner.frame) == Some(Mark::Key));
         self.tops.iter().any(owned)
     }
 

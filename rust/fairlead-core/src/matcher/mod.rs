@@ -3,7 +3,10 @@
 mod ahead;
 mod budget;
 mod drafts;
+mod items;
 mod keys;
+mod reading;
+mod seen;
 mod timed;
 
 use std::ops::Range;
@@ -13,13 +16,14 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use smallvec::{SmallVec, smallvec};
 
-use crate::automata::{EPS, ExprId, Height, Keys, Link, Node, Spelling, Stack, Top, Tops};
+use crate::automata::{EPS, ExprId, Height, Link, Stack, Top, Tops};
 use crate::compile::CompiledGrammar;
 use crate::error::Error;
-use crate::mask::{Part, Parts, Space, decoded, opening_quote};
+use crate::mask::{Part, Parts, Space};
 use crate::vocab::Vocabulary;
 
 use budget::{Plan, Spent};
+use seen::{Seen, SeenItem, SeenKey};
 
 pub(crate) use ahead::walk_ahead;
 pub use budget::Budget;
@@ -29,17 +33,6 @@ pub use drafts::DraftTree;
 /// How much text is looked ahead for at once; a schema may force any amount.
 pub(crate) const MAX_FORCED: usize = 4096;
 
-/// Undeclared keys that an object has, as a list from the last to the first.
-#[derive(Clone, Debug)]
-struct SeenKey {
-    before: u32,
-    key: Box<[u8]>,
-    /// Whether a key of the text so far is of a kind that can run out, as those of `^[0-9]{3}$` can.
-    scarce: bool,
-    /// Whether this one or one before it in its object is.
-    scarce_here: bool,
-}
-
 /// What to go back to.
 #[derive(Clone, Debug)]
 struct Checkpoint {
@@ -47,6 +40,7 @@ struct Checkpoint {
     height: Height,
     text: usize,
     seen: usize,
+    items: usize,
     terminated: bool,
     spent: Spent,
 }
@@ -61,6 +55,7 @@ pub struct GrammarMatcher {
     tops: Tops,
     text: Vec<u8>,
     seen: Vec<SeenKey>,
+    items: Vec<SeenItem>,
     history: Vec<Checkpoint>,
     max_rollback: usize,
     terminated: bool,
@@ -68,58 +63,6 @@ pub struct GrammarMatcher {
     budget: Budget,
     spent: Spent,
     plan: Plan,
-}
-
-/// The text of the inside of a JSON string; `None` if it ends inside a character or an escape.
-fn whole_text(raw: &[u8]) -> Option<Box<[u8]>> {
-    if std::str::from_utf8(raw).is_err() {
-        return None;
-    }
-    let quoted = [b"\"", raw, b"\""].concat();
-    serde_json::from_slice::<String>(&quoted).ok().map(|s| s.into_bytes().into())
-}
-
-struct Seen<'a> {
-    text: &'a [u8],
-    keys: &'a mut Vec<SeenKey>,
-    /// Whether the keys being written can run out.
-    scarce: bool,
-}
-
-impl Seen<'_> {
-    /// The keys of an object, the last first.
-    fn keys(seen: &[SeenKey], extra: u32) -> impl Iterator<Item = &[u8]> {
-        let list = |at: u32| (at != 0).then(|| &seen[at as usize - 1]);
-        std::iter::successors(list(extra), move |entry| list(entry.before)).map(|entry| &*entry.key)
-    }
-
-    /// How many keys of an object begin like this.
-    fn count(seen: &[SeenKey], extra: u32, prefix: &[u8]) -> usize {
-        Self::keys(seen, extra).filter(|key| key.starts_with(prefix)).count()
-    }
-
-    /// Whether keys of an object are of a kind that can run out.
-    fn has_scarce(seen: &[SeenKey], extra: u32) -> bool {
-        extra != 0 && seen[extra as usize - 1].scarce_here
-    }
-
-    fn has(seen: &[SeenKey], extra: u32, key: &[u8]) -> bool {
-        Self::keys(seen, extra).any(|k| k == key)
-    }
-}
-
-impl Keys for Seen<'_> {
-    fn key(&mut self, extra: u32, _: Link) -> Option<u32> {
-        let raw = self.text.strip_suffix(b"\"")?;
-        let key = decoded(&raw[opening_quote(raw)? + 1..]);
-        if Self::has(self.keys, extra, &key) {
-            return None;
-        }
-        let scarce = self.scarce || self.keys.last().is_some_and(|s| s.scarce);
-        let scarce_here = self.scarce || Self::has_scarce(self.keys, extra);
-        self.keys.push(SeenKey { before: extra, key, scarce, scarce_here });
-        Some(self.keys.len() as u32)
-    }
 }
 
 impl GrammarMatcher {
@@ -135,6 +78,7 @@ impl GrammarMatcher {
             tops: smallvec![Top { frame: root, extra: 0, link: Link::BASE }],
             text: Vec::new(),
             seen: Vec::new(),
+            items: Vec::new(),
             history: Vec::new(),
             max_rollback: max_rollback.unwrap_or(usize::MAX),
             terminated: false,
@@ -153,6 +97,7 @@ impl GrammarMatcher {
         self.tops = smallvec![Top { frame: self.root, extra: 0, link: Link::BASE }];
         self.text.clear();
         self.seen.clear();
+        self.items.clear();
         self.history.clear();
         self.spent = Spent::default();
         self.plan = Plan::default();
@@ -181,6 +126,7 @@ impl GrammarMatcher {
             height: self.stack.height(),
             text: self.text.len(),
             seen: self.seen.len(),
+            items: self.items.len(),
             terminated: self.terminated,
             spent: self.spent,
         }
@@ -191,6 +137,7 @@ impl GrammarMatcher {
         self.stack.truncate(to.height);
         self.text.truncate(to.text);
         self.seen.truncate(to.seen);
+        self.items.truncate(to.items);
         self.terminated = to.terminated;
         self.spent = to.spent;
     }
@@ -206,7 +153,17 @@ impl GrammarMatcher {
         self.history.push(before);
     }
 
+    /// Goes on by some bytes; `false`, with everything to be restored, if the grammar refuses them.
     fn advance(&mut self, bytes: &[u8]) -> bool {
+        if !self.step(bytes) {
+            return false;
+        }
+        self.drop_repetitions();
+        !self.tops.is_empty()
+    }
+
+    /// The same, whether or not anything can be written in arrays that isn't there already.
+    fn step(&mut self, bytes: &[u8]) -> bool {
         let mut at = 0;
         while let Some(&b) = bytes.get(at) {
             let plain = |&&b: &&u8| (0x20..0x7F).contains(&b) && b != b'"' && b != b'\\';
@@ -227,7 +184,7 @@ impl GrammarMatcher {
             self.text.push(b);
             // A key ends with a quote; only then does it matter what kind it is of.
             let scarce = b == b'"' && self.tops.iter().any(|t| self.space.store.ends_scarce_key(t.frame));
-            let mut keys = Seen { text: &self.text, keys: &mut self.seen, scarce };
+            let mut keys = Seen { text: &self.text, keys: &mut self.seen, scarce, items: &mut self.items };
             let next = self.stack.step(&self.space.store, &self.tops, b, &mut keys);
             self.tops = next;
             if self.has_scarce_keys() {
@@ -239,40 +196,6 @@ impl GrammarMatcher {
             }
         }
         true
-    }
-
-    fn has_scarce_keys(&self) -> bool {
-        self.seen.last().is_some_and(|s| s.scarce)
-    }
-
-    /// Whether a top is an undeclared key of which only keys that the object has already can be made.
-    fn keys_ran_out(&self, top: Top, at: usize) -> bool {
-        let store = &self.space.store;
-        let Node::Text(state) = store.node(top.frame) else { return false };
-        let (owners, based) = self.stack.under(top.link);
-        if based || owners.is_empty() || owners.iter().any(|o| o.extra == 0 || !store.marks_key(o.frame)) {
-            return false;
-        }
-        if !store.is_scarce(top.frame) {
-            return false;
-        }
-        let text = &self.text[..at];
-        let raw = opening_quote(text).map_or(&[][..], |quote| &text[quote + 1..]);
-        let Some(prefix) = whole_text(raw).filter(|_| state.spelling == Spelling::Raw) else {
-            // Inside a character: it lives if one of the ways to finish it does.
-            return store.row(top.frame).edges.iter().all(|edge| {
-                (edge.lo..=edge.hi).all(|b| {
-                    let mut matcher = self.clone();
-                    matcher.tops = smallvec![top];
-                    !matcher.advance(&[b])
-                })
-            });
-        };
-        owners.iter().all(|owner| {
-            let used = Seen::count(&self.seen, owner.extra, &prefix);
-            let written = |rest: &[u8]| Seen::has(&self.seen, owner.extra, &[&prefix, rest].concat());
-            used > 0 && store.few_words(state.content, used).is_some_and(|words| words.iter().all(|w| written(w)))
-        })
     }
 
     fn end_by_itself(&mut self) {
@@ -388,6 +311,10 @@ impl GrammarMatcher {
                     self.clear_exhausted_keys(&space, row);
                 }
             }
+            if self.may_repeat_items(&parts) {
+                let space = Arc::clone(&self.space);
+                self.clear_repeated_items(&space, &parts, row);
+            }
             if self.has_budget() {
                 self.keep_to_budget(row);
             }
@@ -406,7 +333,8 @@ impl GrammarMatcher {
         let mut key = vec![u32::from(self.terminated) | u32::from(self.is_completed()) << 1];
         key.extend(parts.iter().map(|part| part.entry));
         let event = |part: &Part| part.extra != 0 && !self.space.entry(part.entry).events.is_empty();
-        if !self.terminated && (self.has_budget() || self.may_run_out(&parts) || parts.iter().any(event)) {
+        let repeats = self.may_run_out(&parts) || parts.iter().any(event) || self.may_repeat_items(&parts);
+        if !self.terminated && (self.has_budget() || repeats) {
             // What else decides is a matter of this grammar and text alone.
             key.extend([u32::MAX, self.root.0, self.text.len() as u32]);
             key.extend(self.text.chunks(4).map(|four| four.iter().fold(0, |all, &b| all << 8 | u32::from(b))));
