@@ -1,7 +1,9 @@
 //! Schemas of which several, one, or the one or the other have to hold.
 
+use std::ops::{BitOr, Not};
 use std::rc::Rc;
 
+use hashbrown::HashMap;
 use serde_json::Value;
 
 use super::composite::Objects;
@@ -9,6 +11,66 @@ use super::document::{Place, escaped, keywords};
 use super::read::Reader;
 use super::shape::{Demands, Shape, both};
 use crate::error::Error;
+
+/// Two branches of a `oneOf`: its pointer, and their indices.
+pub(super) type Branches = (String, usize, usize);
+
+/// Branches that have values in common, with the types of these.
+pub(super) type Overlapping = HashMap<Branches, Types>;
+
+/// Types of values, as far as it matters where branches overlap: those of objects and arrays are large when they are negated.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Types {
+    pub(super) scalars: bool,
+    pub(super) arrays: bool,
+    pub(super) objects: bool,
+}
+
+impl Types {
+    pub(super) fn is_none(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Those that others lack.
+    pub(super) fn without(self, others: Self) -> Self {
+        !(!self | others)
+    }
+
+    /// The values of a shape that are of these types.
+    fn of(self, shape: &Shape) -> Shape {
+        let mut part = shape.clone();
+        if !self.scalars {
+            part = Shape { arrays: part.arrays, objects: part.objects, ..Shape::default() };
+        }
+        if !self.arrays {
+            part.arrays.clear();
+        }
+        if !self.objects {
+            part.objects.clear();
+        }
+        part
+    }
+}
+
+impl BitOr for Types {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            scalars: self.scalars | other.scalars,
+            arrays: self.arrays | other.arrays,
+            objects: self.objects | other.objects,
+        }
+    }
+}
+
+impl Not for Types {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        Self { scalars: !self.scalars, arrays: !self.arrays, objects: !self.objects }
+    }
+}
 
 impl<'a> Reader<'a> {
     pub(super) fn read_combination(
@@ -38,30 +100,33 @@ impl<'a> Reader<'a> {
         if keyword == "allOf" {
             return Ok(());
         }
-        // For each branch of `oneOf` those that it overlaps with.
-        let mut beside: Vec<Vec<usize>> = vec![Vec::new(); shapes.len()];
+        // For each branch of `oneOf` those that it overlaps with, and where.
+        let mut beside: Vec<Vec<(usize, Types)>> = vec![Vec::new(); shapes.len()];
         if keyword == "oneOf" {
             for (i, a) in demands.iter().enumerate() {
                 for (j, b) in demands[..i].iter().enumerate() {
                     let pair = (at.clone(), i, j);
-                    if self.overlapping.contains(&pair) {
-                        beside[i].push(j);
-                        beside[j].push(i);
-                    } else {
-                        self.exclusive.push((both(a, b), pair));
+                    let known = self.overlapping.get(&pair).copied().unwrap_or_default();
+                    if !known.is_none() {
+                        beside[i].push((j, known));
+                        beside[j].push((i, known));
                     }
+                    self.exclusive.push((both(a, b), pair));
                 }
             }
         }
-        let mut others: Vec<Option<Shape>> = vec![None; shapes.len()];
-        for (i, branch) in shapes.iter().enumerate().filter(|(i, _)| !beside[*i].is_empty()) {
-            others[i] = Some(self.complement(branch, &format!("{at}/{i}"))?);
+        let mut others: HashMap<(usize, Types), Shape> = HashMap::new();
+        for &(i, types) in beside.iter().flatten() {
+            if !others.contains_key(&(i, types)) {
+                let other = self.complement(&types.of(&shapes[i]), &format!("{at}/{i}"))?;
+                others.insert((i, types), other);
+            }
         }
         let mut union = Shape::default();
         for (branch, beside) in shapes.iter().zip(&beside) {
             let mut only = (**branch).clone();
-            for other in beside.iter().filter_map(|&j| others[j].as_ref()) {
-                only = self.meet(&only, other, &at)?;
+            for other in beside {
+                only = self.meet(&only, &others[other], &at)?;
             }
             if keyword == "anyOf" && self.documents.evaluates {
                 self.join_seen(&union.clone(), &only, &mut union, &at)?;

@@ -5,12 +5,13 @@
 //! point; then expressions are made, with dead alternatives left out.
 
 use super::IndexMap;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use serde_json::Value;
 
+use super::branches::{Branches, Overlapping, Types};
 use super::options::{JsonOptions, MAX_INDENTED, Whitespace};
 use super::plan::{PlannedArray, PlannedObject};
-use super::read::{Branches, Reader};
+use super::read::Reader;
 use super::shape::{Demands, Shape};
 use crate::automata::{
     ByteSet, Choices, CountedSpec, Decimal, Declared, EMPTY, EPS, ElementsSpec, ExprId, Fulfilment, Layout,
@@ -34,8 +35,9 @@ impl Place {
 /// A value position.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// Alternatives that need no further slot.
+    /// Alternatives that need no further slot, and of which types they are.
     simple: Vec<ExprId>,
+    types: Types,
     pub(super) arrays: Vec<PlannedArray>,
     objects: Vec<PlannedObject>,
     pub(super) alive: bool,
@@ -150,13 +152,13 @@ impl<'r, 'a> Emitter<'r, 'a> {
 
     /// The expression of all values that satisfy some demands, [`EMPTY`] if there is none; or those of `oneOf`
     /// that have been taken for exclusive and are not.
-    pub(super) fn lower(&mut self, root: &Demands) -> Result<Result<ExprId, HashSet<Branches>>, Error> {
+    pub(super) fn lower(&mut self, root: &Demands) -> Result<Result<ExprId, Overlapping>, Error> {
         self.plan_all(root)?;
         Ok(self.settle()?.map(|()| self.value_outermost(root).unwrap_or(EMPTY)))
     }
 
     /// Finds out which of the slots that are planned have values; the error as of [`Emitter::lower`].
-    pub(super) fn settle(&mut self) -> Result<Result<(), HashSet<Branches>>, Error> {
+    pub(super) fn settle(&mut self) -> Result<Result<(), Overlapping>, Error> {
         let exclusive = std::mem::take(&mut self.reader.exclusive);
         for (pair, _) in &exclusive {
             self.plan_all(pair)?;
@@ -166,12 +168,23 @@ impl<'r, 'a> Emitter<'r, 'a> {
             self.slots.values_mut().for_each(|slot| slot.alive = false);
             self.find_alive();
         }
-        let overlapping = exclusive
-            .into_iter()
-            .filter(|(pair, _)| self.slots[&Place::outermost(pair)].alive)
-            .map(|(_, branches)| branches);
-        let overlapping: HashSet<Branches> = overlapping.collect();
+        let new = |(pair, branches): (Demands, Branches)| {
+            let known = self.reader.overlapping.get(&branches).copied().unwrap_or_default();
+            (branches, self.types_of(&pair).without(known))
+        };
+        let overlapping: Overlapping = exclusive.into_iter().map(new).filter(|(_, types)| !types.is_none()).collect();
         Ok(if overlapping.is_empty() { Ok(()) } else { Err(overlapping) })
+    }
+
+    /// The types of the values that satisfy demands that are planned.
+    fn types_of(&self, demands: &Demands) -> Types {
+        let slot = &self.slots[&Place::outermost(demands)];
+        let is_alive = |d: &Demands| self.is_alive_at(&Place { demands: d.clone(), depth: self.depth_inside(0) });
+        Types {
+            arrays: slot.types.arrays || slot.arrays.iter().any(|a| a.alive(&is_alive)),
+            objects: slot.types.objects || slot.objects.iter().any(|o| o.alive(&is_alive)),
+            ..slot.types
+        }
     }
 
     /// The expression of the values that satisfy demands that are planned, with no array or object around them.
@@ -232,17 +245,22 @@ impl<'r, 'a> Emitter<'r, 'a> {
         }
         simple.push(store.switch(literals));
         let mut slot = Slot::default();
+        slot.types.scalars = simple.iter().any(|&e| e != EMPTY);
         // Deeper values than that aren't written.
         let written = !self.is_indented() || self.depth < MAX_INDENTED;
         for arrays in shape.arrays.iter().filter(|_| written) {
             if let Some(value) = arrays.exact.clone() {
                 if self.reader.admits_array(arrays, &value)? {
                     simple.push(self.exactly(&value, self.depth)?);
+                    slot.types.arrays = true;
                 }
             } else {
                 let unique = arrays.unique.is_some() && arrays.hi > 1;
                 match if unique { self.distinct(arrays)? } else { None } {
-                    Some(array) => simple.push(array),
+                    Some(array) => {
+                        simple.push(array);
+                        slot.types.arrays |= array != EMPTY;
+                    }
                     None => slot.arrays.push(PlannedArray::new(arrays)?),
                 }
             }
@@ -251,6 +269,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
             if let Some(value) = objects.exact.clone() {
                 if self.reader.admits_object(objects, &value)? {
                     simple.push(self.exactly(&value, self.depth)?);
+                    slot.types.objects = true;
                 }
             } else if let Some(planned) = PlannedObject::new(self.reader, objects)? {
                 slot.objects.push(planned);

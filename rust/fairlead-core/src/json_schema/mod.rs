@@ -96,7 +96,7 @@ pub(crate) fn lower_as(
         .map(|(uri, text)| Ok((&**uri, parse(text, &format!("the resource {uri}"), limits)?)))
         .collect::<Result<_, Error>>()?;
     // Branches of `oneOf` mostly exclude each other: that is tried first, since negation makes larger shapes.
-    let mut overlapping = hashbrown::HashSet::new();
+    let mut overlapping = branches::Overlapping::new();
     loop {
         let mut documents = document::Documents::default();
         documents.forced = options.draft;
@@ -121,7 +121,12 @@ pub(crate) fn lower_as(
         };
         match lowered {
             Ok(root) => return Ok(root),
-            Err(more) => overlapping.extend(more),
+            Err(more) => {
+                for (branches, types) in more {
+                    let known = overlapping.entry(branches).or_default();
+                    *known = *known | types;
+                }
+            }
         }
     }
 }

@@ -7,12 +7,10 @@
 
 use std::rc::Rc;
 
-use hashbrown::HashSet;
-
+use super::branches::Overlapping;
 use super::document::escaped;
 use super::emit::Emitter;
 use super::plan::PlannedObject;
-use super::read::Branches;
 use super::shape::{Demands, Strings, both, only, opposite};
 use crate::automata::{EPS, ExprId, UNBOUNDED};
 use crate::error::Error;
@@ -83,7 +81,7 @@ impl Emitter<'_, '_> {
         root: &Demands,
         is_text: u32,
         style: ParameterStyle,
-    ) -> Result<Result<ExprId, HashSet<Branches>>, Error> {
+    ) -> Result<Result<ExprId, Overlapping>, Error> {
         let shape = self.reader.shape_of(root)?;
         let mut planned = Vec::new();
         for objects in &shape.objects {

@@ -7,6 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use serde_json::Value;
 use smallvec::SmallVec;
 
+use super::branches::{Branches, Overlapping};
 use super::document::{Documents, Place, escaped, keywords};
 use super::keywords::{self, Kind};
 use super::options::{Draft, JsonOptions};
@@ -19,9 +20,6 @@ use crate::regex::{self, Dialect};
 
 /// Combinations of arrays or objects that one schema may have after all its alternatives are multiplied out.
 const MANY_COMPOSITES: usize = 4096;
-
-/// Two branches of a `oneOf`: its pointer, and their indices.
-pub(super) type Branches = (String, usize, usize);
 
 /// What a demand asks for.
 #[derive(Clone)]
@@ -76,10 +74,10 @@ pub(super) struct Reader<'a> {
     shapes: HashMap<u32, Rc<Shape>>,
     /// Schemas being read, against references that lead back without a value between.
     open: Vec<u32>,
-    /// Branches of `oneOf` that must turn out to exclude each other.
+    /// Branches of `oneOf` that must turn out to exclude each other, but where they are known to overlap.
     pub(super) exclusive: Vec<(Demands, Branches)>,
     /// Those that turned out to overlap; they are read by negation.
-    pub(super) overlapping: HashSet<Branches>,
+    pub(super) overlapping: Overlapping,
     pub(super) work: usize,
 }
 
@@ -89,7 +87,7 @@ impl<'a> Reader<'a> {
         options: &'a JsonOptions,
         limits: &'a Limits,
         documents: Documents<'a>,
-        overlapping: HashSet<Branches>,
+        overlapping: Overlapping,
     ) -> Self {
         Self {
             store,
