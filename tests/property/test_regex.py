@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 
 from fairlead._core import CompiledGrammar, Grammar, GrammarMatcher
-from fairlead.errors import GrammarError
+from fairlead.errors import GrammarError, SchemaError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,3 +77,43 @@ def test_a_beginning_is_alive_exactly_when_it_can_be_completed(pattern: str, see
             if len(begun.encode()) == taken + 1:
                 for more in texts(rng, 20):
                     assert not matches(pattern, begun + more), begun + more
+
+
+PIECES = ["a", "b", "-", "[ab]", "[^a]", ".", "a*", "[ab]+", "b?", "(a|-b)", "(?:ab|b)*", "-{1,2}", "^", "$"]
+looks = st.tuples(st.sampled_from(["(?=", "(?!"]), st.lists(st.sampled_from(PIECES), min_size=1, max_size=3)).map(
+    lambda look: look[0] + "".join(look[1]) + ")"
+)
+pieces = st.one_of(st.sampled_from(PIECES), st.sampled_from(PIECES), looks)
+sequences = st.lists(pieces, min_size=1, max_size=4).map("".join)
+groups = st.lists(sequences, min_size=1, max_size=2).map("|".join)
+searched = st.one_of(
+    groups,
+    st.tuples(sequences, groups, sequences).map(lambda p: f"{p[0]}({p[1]}){p[2]}"),
+    st.tuples(st.sampled_from(["^", ""]), sequences, st.sampled_from(["(?<!-)$", "(?<=ab|b)$", "(?<!^a)$", "$"])).map(
+        "".join
+    ),
+)
+
+
+@given(searched, st.integers(0, 2**32))
+def test_looking_around_in_a_schema_is_that_of_python(pattern: str, seed: int) -> None:
+    rng = random.Random(seed)
+    # Python's `$` also matches before a final line feed.
+    try:
+        oracle = re.compile(pattern.replace("$", "\\Z"))
+    except re.error:  # a look-behind without a fixed width
+        oracle = None
+    try:
+        grammar = world.compiler().compile(Grammar.json_schema({"type": "string", "pattern": pattern}))
+    except SchemaError as error:
+        assert "no JSON value" in str(error), error
+        grammar = None
+    for _ in range(30):
+        text = "".join(rng.choices("ab-c", k=rng.randrange(6)))
+        accepted = grammar is not None and world.accepts(GrammarMatcher(grammar), f'"{text}"')
+        if oracle is not None:
+            assert accepted == (oracle.search(text) is not None), text
+    if grammar is not None:
+        written = world.finish(GrammarMatcher(grammar), rng, rng.randrange(8))
+        if oracle is not None and written is not None:
+            assert oracle.search(json.loads(written)) is not None, written

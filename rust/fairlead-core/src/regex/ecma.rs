@@ -11,6 +11,8 @@ pub(super) struct Translated {
 }
 
 const SPACE: &str = r"\t\n\x0B\x0C\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}";
+const ANYTHING: &str = r"[\x{0}-\x{10ffff}]";
+const NOTHING: &str = r"[a&&b]";
 const ANY: &str = r"[^\n\r\x{2028}\x{2029}]";
 
 struct Translator<'a> {
@@ -203,11 +205,15 @@ impl Translator<'_> {
         if self.peek() == Some(']') {
             // ECMA-262: no character at all, or any.
             self.at += 1;
-            self.emit(if negated { r"[\x{0}-\x{10ffff}]" } else { r"[a&&b]" });
+            self.emit(if negated { ANYTHING } else { NOTHING });
             return Ok(());
         }
         self.emit(if negated { "[^" } else { "[" });
+        let inside = self.out.text.len();
         loop {
+            if self.surrogates() {
+                continue;
+            }
             match self.next() {
                 None => return self.fail(start, "a character class is not closed"),
                 Some(']') => break,
@@ -216,8 +222,50 @@ impl Translator<'_> {
                 Some(c) => self.emit_char(c),
             }
         }
+        if self.out.text.len() == inside {
+            // Nothing but halves of characters.
+            self.out.text.truncate(inside - 1 - usize::from(negated));
+            self.emit(if negated { ANYTHING } else { NOTHING });
+            return Ok(());
+        }
         self.emit("]");
         Ok(())
+    }
+
+    /// Reads a range of a class, or a member, if halves of characters are in it: no text has these, so it is what is left
+    /// without them.
+    fn surrogates(&mut self) -> bool {
+        const HALVES: std::ops::RangeInclusive<u32> = 0xD800..=0xDFFF;
+        let before = self.at;
+        let (Some(first), to) = (self.member(), self.at) else {
+            self.at = before;
+            return false;
+        };
+        let is_range = self.next() == Some('-');
+        let last = if is_range { self.member() } else { None };
+        let last = last.unwrap_or_else(|| {
+            self.at = to;
+            first
+        });
+        if !HALVES.contains(&first) && !HALVES.contains(&last) {
+            self.at = before;
+            return false;
+        }
+        for (from, to) in [(first, last.min(HALVES.start() - 1)), (first.max(HALVES.end() + 1), last)] {
+            if from <= to {
+                self.emit(&format!("\\x{{{from:x}}}-\\x{{{to:x}}}"));
+            }
+        }
+        true
+    }
+
+    /// A character of a class that stands for itself or is written by its number.
+    fn member(&mut self) -> Option<u32> {
+        match self.next()? {
+            ']' => None,
+            '\\' => (self.next()? == 'u').then(|| self.code_point()).flatten(),
+            c => Some(u32::from(c)),
+        }
     }
 
     /// A hyphen is a range between two characters and stands for itself elsewhere, as next to `\w`.

@@ -1,9 +1,11 @@
 //! Regular expressions: from patterns to expressions.
 //!
 //! Patterns are parsed by `regex-syntax`. Two dialects are known, see [`Dialect`]; both work on Unicode text.
-//! Look-around, back-references and word boundaries are refused with their offset.
+//! Back-references and word boundaries are refused with their offset, and so is look-around but for what `look` knows in
+//! patterns that are searched for.
 
 mod ecma;
+mod look;
 
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
@@ -46,6 +48,33 @@ pub fn compile(store: &Store, pattern: &str, dialect: Dialect, limits: &Limits) 
     if pattern.len() > limits.max_source_bytes {
         return Err(Error::limit(format!("the pattern has more than {} bytes", limits.max_source_bytes)));
     }
+    if dialect == Dialect::Search && look::looks_around(pattern).is_some() {
+        let before = store.len();
+        let found = look::search(store, pattern, limits)?;
+        return within_limits(store, before, limits).map(|()| found);
+    }
+    let matched = anchored(store, pattern, dialect, limits)?;
+    let [free, to_end, from_start, both] = matched.at;
+    Ok(match dialect {
+        Dialect::Whole => store.union(matched.at),
+        Dialect::Search => store.union([
+            both,
+            store.concat(from_start, store.any_text()),
+            store.concat(store.any_text(), to_end),
+            store.sequence(&[store.any_text(), free, store.any_text()]),
+        ]),
+    })
+}
+
+fn within_limits(store: &Store, before: usize, limits: &Limits) -> Result<(), Error> {
+    if store.len() - before > limits.max_nodes {
+        return Err(Error::limit(format!("the pattern needs more than {} nodes", limits.max_nodes)));
+    }
+    Ok(())
+}
+
+/// The matches of a pattern that doesn't look around.
+fn anchored(store: &Store, pattern: &str, dialect: Dialect, limits: &Limits) -> Result<Anchored, Error> {
     refuse_irregular(pattern, dialect)?;
     let (text, offsets) = match dialect {
         Dialect::Whole => (pattern.to_owned(), None),
@@ -64,19 +93,8 @@ pub fn compile(store: &Store, pattern: &str, dialect: Dialect, limits: &Limits) 
     let builder = Builder { store, limits };
     let before = store.len();
     let matched = builder.build(&hir)?;
-    if store.len() - before > limits.max_nodes {
-        return Err(Error::limit(format!("the pattern needs more than {} nodes", limits.max_nodes)));
-    }
-    let [free, to_end, from_start, both] = matched.at;
-    Ok(match dialect {
-        Dialect::Whole => store.union(matched.at),
-        Dialect::Search => store.union([
-            both,
-            store.concat(from_start, store.any_text()),
-            store.concat(store.any_text(), to_end),
-            store.sequence(&[store.any_text(), free, store.any_text()]),
-        ]),
-    })
+    within_limits(store, before, limits)?;
+    Ok(matched)
 }
 
 fn parse_error(pattern: &str, error: &regex_syntax::Error, place: impl Fn(usize) -> usize) -> Error {
@@ -125,7 +143,7 @@ fn refuse_irregular(pattern: &str, dialect: Dialect) -> Result<(), Error> {
             _ if class_start.is_some() => {}
             b'(' => {
                 let rest = &pattern[at..];
-                if ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|look| rest.starts_with(look)) {
+                if look::is_look(rest) {
                     return fail("look-around assertions are not supported in a constraint", at);
                 }
                 if rest.starts_with("(?>") {
@@ -315,6 +333,14 @@ mod tests {
             ("^$", "", true),
             ("^$", "a", false),
             ("^(a$|b)*$", "bba", true),
+            ("^[\\u0020-\\uD7FF\\uE000-\\uFFFD\\uD800\\uDBFF-\\uDC00\\uDFFF\\r]*$", "é\r\u{e000}", true),
+            ("^[\\u0020-\\uD7FF\\uE000-\\uFFFD\\uD800\\uDBFF-\\uDC00\\uDFFF\\r]*$", "🙂", false),
+            ("^[b-\\uDFFF]$", "a", false),
+            ("^[b-\\uDFFF]$", "\u{d7ff}", true),
+            ("^[\\uD800-\\uFFFF]$", "\u{e000}", true),
+            ("^[^\\uD800-\\uDFFF]$", "🙂", true),
+            ("^(a|[\\uD800])$", "a", true),
+            ("^[a-]$", "-", true),
             ("(?:^$|a){3,}", "", true),
             ("^(?:^$|a){3,}$", "aa", false),
         ] {
@@ -325,11 +351,41 @@ mod tests {
     #[test]
     fn what_is_not_regular_is_refused_with_its_offset() {
         let store = Store::new(64);
-        for (pattern, offset) in [("ab(?=c)", 2), ("(a)\\1", 3), ("a(?<!b)", 1), ("a[b", 1)] {
-            for dialect in [Dialect::Whole, Dialect::Search] {
-                let error = compile(&store, pattern, dialect, &Limits::default()).unwrap_err();
-                assert_eq!(error.offset(), Some(offset), "{pattern}: {error}");
-            }
+        let both = [("(a)\\1", 3), ("a(?<!b)c", 1), ("a[b", 1), ("x(?:(?=a)b)*", 4)];
+        let whole = [("ab(?=c)", 2)];
+        let cases = both.iter().flat_map(|case| [(case, Dialect::Whole), (case, Dialect::Search)]);
+        for ((pattern, offset), dialect) in cases.chain(whole.iter().map(|case| (case, Dialect::Whole))) {
+            let error = compile(&store, pattern, dialect, &Limits::default()).unwrap_err();
+            assert_eq!(error.offset(), Some(*offset), "{pattern}: {error}");
+        }
+    }
+
+    #[test]
+    fn looking_ahead_meets_what_follows() {
+        for (pattern, text, expected) in [
+            ("^(?!aws:)[a-z:]+$", "aws:x", false),
+            ("^(?!aws:)[a-z:]+$", "aw:s", true),
+            ("(?=^[ab]+$).{2,3}", "abab", true),
+            ("^(?=.*[a-z])(?=.*[0-9])[a-z0-9]+$", "ab1", true),
+            ("^(?=.*[a-z])(?=.*[0-9])[a-z0-9]+$", "ab", false),
+            ("a(?!b)", "abac", true),
+            ("a(?!b)", "abab", false),
+            ("a(?=b|$)", "aca", true),
+            ("a(?=b|$)", "ac", false),
+            ("(?!^x)x", "x", false),
+            ("(?!^x)x", "xx", true),
+            ("^([a-z]+(?=-)-[0-9]+|(?!no)[a-z]+)$", "no", false),
+            ("^([a-z]+(?=-)-[0-9]+|(?!no)[a-z]+)$", "no-1", true),
+            ("^[a-z-]+(?<!-)$", "a-", false),
+            ("^[a-z-]+(?<!-)$", "a-b", true),
+            ("[a-z]+(?<=ab)$|^(?!.)", "xab", true),
+            ("[a-z]+(?<=ab)$|^(?!.)", "", true),
+            ("[a-z]+(?<=ab)$|^(?!.)", "abx", false),
+            ("^(?!\\[)[\\[(?=]+$", "(?=[", true),
+            ("^(?:(?!a)[ab])(?:a|b)$", "ba", true),
+            ("^(?:(?!a)[ab])(?:a|b)$", "ab", false),
+        ] {
+            assert_eq!(matches(pattern, Dialect::Search, text), expected, "{pattern} on {text}");
         }
     }
 }
