@@ -34,6 +34,15 @@ FEW: list[tuple[Any, list[Any]]] = [
         {"type": "array", "uniqueItems": True, "items": {"type": ["boolean", "array"], "maxItems": 0}, "maxItems": 2},
         [[], *([v] for v in (True, False, [])), *map(list, itertools.permutations([True, False, []], 2))],
     ),
+    (
+        {
+            "type": "array",
+            "uniqueItems": True,
+            "items": {"type": ["integer", "array"], "minimum": 1, "maximum": 2, "maxItems": 0},
+            "maxItems": 2,
+        },
+        [[], *([v] for v in (1, 2, [])), *map(list, itertools.permutations([1, 2, []], 2))],
+    ),
     ({"enum": [1, 10, [1], {"a": 1}], "not": {"const": 10}}, [1, [1], {"a": 1}]),
     ({**OBJECT, "properties": {"a": {"const": 1}, "b": {"const": 2}}, "maxProperties": 1}, [{}, {"a": 1}, {"b": 2}]),
     (

@@ -43,20 +43,20 @@ impl GrammarMatcher {
         let mut out = Arrays::new();
         let mut seen: HashSet<Link, FixedState> = HashSet::default();
         let mut open: SmallVec<[Link; 4]> = tops.iter().map(|top| top.link).collect();
+        // A single stack comes to each link once.
+        let mut several = open.len() > 1;
         while let Some(link) = open.pop() {
-            if link == Link::BASE || (tops.len() > 1 && !seen.insert(link)) {
+            if link == Link::BASE || (several && !seen.insert(link)) {
                 continue;
             }
             let (owners, _) = self.stack.under(link);
+            several |= owners.len() > 1;
             for owner in &owners {
                 let mine = has_items(owner.extra) && store.mark(owner.frame) == Some(Mark::Item);
                 if mine && !out.contains(&owner.extra) {
                     out.push(owner.extra);
                 }
                 open.push(owner.link);
-            }
-            if owners.len() > 1 {
-                seen.insert(link);
             }
         }
         out

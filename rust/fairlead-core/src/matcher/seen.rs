@@ -127,18 +127,19 @@ impl Seen<'_> {
     }
 
     fn item(&mut self, before: u32, end: usize) -> Option<u32> {
-        // Two ways to read an item end it twice.
-        let here = self.items.iter().enumerate().rev().take_while(|(_, item)| item.end == end);
-        if let Some((at, _)) = here.into_iter().find(|(_, item)| item.before == before) {
-            return Some(at as u32 | ITEMS);
-        }
-        let raw = &self.text[value_start(&self.text[..end])?..end];
-        let item = Item::new(raw);
-        if Self::items(self.items, before).any(|seen| seen.item.identity == item.identity) {
+        let item = Item::new(&self.text[value_start(&self.text[..end])?..end]);
+        let equal = |seen: &SeenItem| seen.item.identity == item.identity;
+        if Self::items(self.items, before).any(equal) {
             return None;
         }
-        self.items.push(SeenItem { before, end, item: Arc::new(item) });
-        Some((self.items.len() - 1) as u32 | ITEMS)
+        // Two ways to read an item end it twice.
+        let here = self.items.iter().enumerate().rev().take_while(|(_, seen)| seen.end == end);
+        let known = here.into_iter().find(|(_, seen)| seen.before == before && equal(seen)).map(|(at, _)| at);
+        let at = known.unwrap_or(self.items.len());
+        if known.is_none() {
+            self.items.push(SeenItem { before, end, item: Arc::new(item) });
+        }
+        Some(at as u32 | ITEMS)
     }
 }
 
