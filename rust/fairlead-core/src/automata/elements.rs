@@ -98,7 +98,7 @@ impl Store {
     }
 
     /// Whether there may be any number of items, or the next one's values have no end.
-    pub(super) fn elements_endless(&self, state: &ElementsState, endless: impl Fn(RuleId) -> bool) -> bool {
+    pub(super) fn elements_endless(&self, state: &ElementsState, endless: impl FnOnce(RuleId) -> bool) -> bool {
         let spec = self.elements_spec(state.spec);
         let any_number = state.hi == UNBOUNDED && !spec.unique && spec.rest.is_some();
         any_number || self.item_of(state).is_some_and(endless)

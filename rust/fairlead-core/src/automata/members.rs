@@ -236,7 +236,7 @@ impl Store {
     }
 
     /// Whether a key may be free, or one of the values that may come have no end.
-    pub(super) fn members_endless(&self, state: &MembersState, endless: impl Fn(RuleId) -> bool) -> bool {
+    pub(super) fn members_endless(&self, state: &MembersState, mut endless: impl FnMut(RuleId) -> bool) -> bool {
         let spec = self.members_spec(state.spec);
         let open = || (0u32..).zip(&*spec.declared).filter(|(i, _)| !state.done.has(*i, spec.ordered)).map(|(_, d)| d);
         let room = state.hi as usize > open().filter(|member| member.required).count();
