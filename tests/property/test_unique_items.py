@@ -8,7 +8,9 @@ import random
 from bisect import bisect_left
 from typing import Any
 
+import pytest
 from fairlead._core import Grammar, GrammarMatcher
+from fairlead.errors import LimitExceeded
 from hypothesis import event, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -164,3 +166,15 @@ def test_equal_values_are_equal_however_they_are_spelled(item: Any, seed: int) -
             matcher = GrammarMatcher(compiled)
             assert matcher.accept_string(begun)
             assert world.allowed_ids(world.mask(matcher)) == world.brute_force(compiled, begun.encode()), begun
+
+
+def test_values_that_are_too_large_to_be_listed_are_a_limit() -> None:
+    definitions: dict[str, Any] = {"0": {"const": 1}}
+    for depth in range(1, 24):
+        inner = {"$ref": f"#/$defs/{depth - 1}"}
+        definitions[str(depth)] = {**OBJECT, "properties": {"a": inner, "b": inner}, "required": ["a", "b"]}
+    schema = {"$defs": definitions, "type": "array", "uniqueItems": True, "items": {"$ref": "#/$defs/23"}}
+    with pytest.raises(LimitExceeded, match="run out"):
+        world.compiler().compile(Grammar.json_schema(schema))
+    definitions["0"] = {"type": "string"}
+    world.compiler().compile(Grammar.json_schema(schema))

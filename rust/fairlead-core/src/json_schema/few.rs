@@ -1,6 +1,6 @@
 //! All values of a shape, if they are few: so many different items an array can have.
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::composite::{Arrays, Objects};
@@ -15,8 +15,11 @@ use crate::error::Error;
 /// So many values are few.
 const FEW_VALUES: usize = FEW_STRINGS;
 
+/// Values that are listed have no more values within them than that, all together.
+const MOST_NODES: usize = 1 << 16;
+
 /// The values of some demands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Values {
     /// Exactly these, each once.
     Few(Vec<Value>),
@@ -31,6 +34,16 @@ pub(super) struct Counting<'r, 'a, F: Fn(&Demands) -> bool> {
     alive: F,
     /// What is being listed: values that hold such values are without end.
     open: Vec<Demands>,
+    known: HashMap<Demands, Values>,
+}
+
+/// How many values there are in one, itself included.
+fn nodes(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(nodes).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(nodes).sum::<usize>(),
+        _ => 1,
+    }
 }
 
 /// Many values, if that is certain.
@@ -41,7 +54,7 @@ fn many<T>(certain: bool) -> Result<Option<T>, Error> {
 
 impl<'r, 'a, F: Fn(&Demands) -> bool> Counting<'r, 'a, F> {
     pub(super) fn new(reader: &'r mut Reader<'a>, alive: F) -> Self {
-        Self { reader, alive, open: Vec::new() }
+        Self { reader, alive, open: Vec::new(), known: HashMap::new() }
     }
 
     /// The values that satisfy some demands.
@@ -52,13 +65,18 @@ impl<'r, 'a, F: Fn(&Demands) -> bool> Counting<'r, 'a, F> {
         if !(self.alive)(demands) {
             return Ok(Values::Few(Vec::new()));
         }
+        if let Some(known) = self.known.get(demands) {
+            return Ok(known.clone());
+        }
         if self.open.contains(demands) {
             return Ok(Values::Many);
         }
         self.open.push(demands.clone());
         let found = self.reader.shape_of(demands).and_then(|shape| self.of_shape(&shape));
         self.open.pop();
-        Ok(found?.map_or(Values::Many, Values::Few))
+        let values = found?.map_or(Values::Many, Values::Few);
+        self.known.insert(demands.clone(), values.clone());
+        Ok(values)
     }
 
     fn of_shape(&mut self, shape: &Shape) -> Result<Option<Vec<Value>>, Error> {
@@ -125,6 +143,11 @@ impl<'r, 'a, F: Fn(&Demands) -> bool> Counting<'r, 'a, F> {
             if begun.len() * items.len() + all.len() > FEW_VALUES {
                 return many(plain);
             }
+            let size = |all: &[Value]| all.iter().map(nodes).sum::<usize>();
+            let longer = begun.iter().map(|one: &Vec<Value>| size(one)).sum::<usize>() * items.len();
+            if longer + begun.len() * size(&items) > MOST_NODES {
+                return many(false);
+            }
             let longer = |one: &Vec<Value>, item: &Value| [one.clone(), vec![item.clone()]].concat();
             begun = begun.iter().flat_map(|one| items.iter().map(move |item| longer(one, item))).collect();
             if begun.is_empty() {
@@ -148,10 +171,20 @@ impl<'r, 'a, F: Fn(&Demands) -> bool> Counting<'r, 'a, F> {
         }
         let every_choice = plain && planned.lo == 0 && planned.hi as usize >= planned.declared.len();
         let mut begun: Vec<Map<String, Value>> = vec![Map::new()];
+        // What is easily told comes first.
+        let mut members = Vec::new();
         for member in planned.declared.iter().filter(|member| member.required || room) {
+            members.push((self.reader.shape_of(&member.demands)?.composites(), member));
+        }
+        members.sort_by_key(|(composites, _)| *composites);
+        for (_, member) in members {
             let Values::Few(values) = self.values(&member.demands)? else { return many(plain) };
             if begun.len() * (values.len() + 1) > 4 * FEW_VALUES {
                 return many(every_choice);
+            }
+            let longer = begun.iter().map(|one| one.values().map(nodes).sum::<usize>()).sum::<usize>() * values.len();
+            if longer + begun.len() * values.iter().map(nodes).sum::<usize>() > MOST_NODES {
+                return many(false);
             }
             let with = |(one, value): (&Map<String, Value>, &Value)| {
                 let mut longer = one.clone();
