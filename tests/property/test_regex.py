@@ -89,7 +89,7 @@ groups = st.lists(sequences, min_size=1, max_size=2).map("|".join)
 searched = st.one_of(
     groups,
     st.tuples(sequences, groups, sequences).map(lambda p: f"{p[0]}({p[1]}){p[2]}"),
-    st.tuples(st.sampled_from(["^", ""]), sequences, st.sampled_from(["(?<!-)$", "(?<=ab|b)$", "(?<!^a)$", "$"])).map(
+    st.tuples(st.sampled_from(["^", ""]), sequences, st.sampled_from(["(?<!-)$", "(?<=ab)$", "(?<!^a)$", "$"])).map(
         "".join
     ),
 )
@@ -99,10 +99,7 @@ searched = st.one_of(
 def test_looking_around_in_a_schema_is_that_of_python(pattern: str, seed: int) -> None:
     rng = random.Random(seed)
     # Python's `$` also matches before a final line feed.
-    try:
-        oracle = re.compile(pattern.replace("$", "\\Z"))
-    except re.error:  # a look-behind without a fixed width
-        oracle = None
+    oracle = re.compile(pattern.replace("$", "\\Z"))
     try:
         grammar = world.compiler().compile(Grammar.json_schema({"type": "string", "pattern": pattern}))
     except SchemaError as error:
@@ -111,9 +108,8 @@ def test_looking_around_in_a_schema_is_that_of_python(pattern: str, seed: int) -
     for _ in range(30):
         text = "".join(rng.choices("ab-c", k=rng.randrange(6)))
         accepted = grammar is not None and world.accepts(GrammarMatcher(grammar), f'"{text}"')
-        if oracle is not None:
-            assert accepted == (oracle.search(text) is not None), text
+        assert accepted == (oracle.search(text) is not None), text
     if grammar is not None:
         written = world.finish(GrammarMatcher(grammar), rng, rng.randrange(8))
-        if oracle is not None and written is not None:
+        if written is not None:
             assert oracle.search(json.loads(written)) is not None, written
