@@ -85,7 +85,7 @@ def compiled(schema: Any) -> CompiledGrammar:
 
 # Most schemas that are drawn at random have no value or are out of what is promised.
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-@given(schemas(), st.integers(0, 2**32), st.integers(0, 12))
+@given(schemas(), st.integers(0, 2**32), st.integers(0, 40))
 # As many bytes as another end, but fewer characters.
 @example({"type": "object", "properties": {"": {}, "é": {}, "a": {"type": "string"}}, "minProperties": 2}, 0, 0)
 def test_texts_are_complete_in_time(schema: Any, seed: int, spare: int) -> None:

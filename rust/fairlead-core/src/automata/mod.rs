@@ -16,6 +16,7 @@ mod lengths;
 mod loosen;
 mod members;
 mod number;
+mod remainder;
 mod row;
 mod sample;
 mod shortest;

@@ -16,7 +16,7 @@ pub(crate) type ExitsId = u32;
 pub(crate) const NO_EXITS: ExitsId = 0;
 
 /// The start of a token as a set of exits.
-pub(super) const AT_ROOT: ExitsId = 1;
+pub(crate) const AT_ROOT: ExitsId = 1;
 
 /// So many nodes are walked from one by one.
 const FEW: usize = 4;

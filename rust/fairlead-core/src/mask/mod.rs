@@ -14,5 +14,6 @@ mod walk;
 
 pub(crate) use entry::{clear_bits, set_bits};
 pub(crate) use events::{decoded, opening_quote};
+pub(crate) use exits::{AT_ROOT, ExitsId, NO_EXITS};
 pub(crate) use space::{Part, Parts, Shared, Space};
 pub(crate) use walk::covers;

@@ -21,9 +21,9 @@ use super::frame_walk::{FrameWalk, OwnBytes, Part as Inside, leading};
 use super::text::{Escaped, TextMasks, find_closed};
 use super::walk::{Found, walk};
 use crate::automata::{EMPTY, EPS, ExprId, FreeText, GoesOn, Mark, Node, Spelling, Stack, Store, Top, UNBOUNDED};
-use crate::matcher::Unit;
+use crate::matcher::{Reach, Unit};
 use crate::memo::Memo;
-use crate::vocab::{ROOT, Trie, Vocabulary};
+use crate::vocab::{Child, ROOT, Trie, Vocabulary};
 
 /// Up to so many nodes what follows an optional beginning is looked for together with what follows none.
 const TOGETHER: usize = 64;
@@ -43,9 +43,9 @@ pub(crate) struct Space {
     /// The exits of a free string.
     free_exits: OnceLock<ExitsId>,
     chains: ChainSteps,
-    /// What short texts that complete frames take, and how much more a token can make necessary over some frames.
+    /// What short texts that complete frames take, and what tokens can make of frames.
     pub(crate) costs: Memo<(ExprId, Unit), u32>,
-    pub(crate) jumps: Memo<Box<[u32]>, u32>,
+    pub(crate) reaches: Memo<(ExprId, ExitsId, Unit, bool), Reach>,
     /// Ids of masks, by all that decides them.
     mask_ids: Memo<Box<[u32]>, u64>,
     /// Masks are worked out anew each time, for tests.
@@ -73,7 +73,7 @@ impl Space {
             free_exits: OnceLock::new(),
             chains: ChainSteps::default(),
             costs: Memo::default(),
-            jumps: Memo::default(),
+            reaches: Memo::default(),
             mask_ids: Memo::default(),
             uncached,
             vocab,
@@ -98,8 +98,24 @@ impl Space {
         &self.entries[index as usize]
     }
 
-    fn exits_id(&self, nodes: Vec<u32>) -> ExitsId {
+    /// The id of a set of nodes, ascending.
+    pub(crate) fn exits_id(&self, nodes: Vec<u32>) -> ExitsId {
         self.exits.id(nodes, |bytes| self.store.charge(bytes))
+    }
+
+    /// Where a frame that is returned to at a set of nodes is left.
+    pub(crate) fn exits_after(&self, exits: ExitsId, frame: ExprId) -> ExitsId {
+        self.entry(self.next(exits, frame, false)).exits
+    }
+
+    /// The nodes of a set.
+    pub(crate) fn exit_nodes(&self, exits: ExitsId) -> &[u32] {
+        self.exits.nodes(exits)
+    }
+
+    /// The children of all nodes of a set, by their bytes.
+    pub(crate) fn exit_heads(&self, exits: ExitsId) -> &[Child] {
+        self.exits.heads(&self.vocab.trie, exits, |bytes| self.store.charge(bytes))
     }
 
     /// The entry of a string or regular expression.
@@ -527,7 +543,7 @@ impl Space {
         let new = if string { FrameWalk::regular } else { FrameWalk::new };
         let mut walk = new(&self.store, trie);
         if tails.is_none() && starts.len() > MANY {
-            let heads = self.exits.heads(&self.vocab.trie, exits, |bytes| self.store.charge(bytes));
+            let heads = self.exit_heads(exits);
             walk.visit_all(heads, frame);
             return walk.finish();
         }

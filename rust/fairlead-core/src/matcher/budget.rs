@@ -1,8 +1,9 @@
 //! Budgets: masks are narrowed in time, so that a text is complete before its tokens or characters run out.
 //!
 //! What it takes to complete a text is the sum over its frames of what a short text for each takes, which is remembered
-//! by frame. A mask is narrowed only where some token could make more necessary than is left: how much a token can add
-//! is found by a walk of the vocabulary, once for each stack of frames. Near the end that walk decides which tokens stay.
+//! by frame. A mask is narrowed only where some token could make more necessary than is left. How much that can be is
+//! put together as masks are: of what tokens can make of one frame, and where they leave it, each found by a walk of the
+//! vocabulary and remembered by frame. Near the end a walk with all frames decides which tokens stay.
 
 use std::sync::Arc;
 
@@ -11,10 +12,10 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::GrammarMatcher;
-use crate::automata::{Completed, ExprId, Keys, Link, Stack, Store, Top, Tops};
+use crate::automata::{Completed, EPS, ExprId, Keys, Link, Stack, Store, Top, Tops};
 use crate::error::Error;
-use crate::mask::{Space, covers, set_bits};
-use crate::vocab::{CUT, ROOT, Vocabulary};
+use crate::mask::{AT_ROOT, ExitsId, NO_EXITS, Space, covers, set_bits};
+use crate::vocab::{CUT, Child, ROOT, Vocabulary};
 
 /// How much a text may have in all. Where it can't be kept to, because the text is further from its end than it was
 /// thought to be, masks are those without it.
@@ -92,6 +93,17 @@ fn characters(bytes: &[u8]) -> u32 {
 const ANOTHER: u32 = 2;
 /// What a frame takes of which no short text is known.
 const UNKNOWN: u32 = 256;
+/// Frames that are looked at before it is given up to bound what a token can add.
+const MOST_FRAMES: usize = 256;
+
+/// What tokens can make of a frame, from a set of trie nodes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reach {
+    /// The most that a token and completing the frame after it takes.
+    most: u32,
+    /// Where tokens leave it.
+    exits: ExitsId,
+}
 
 impl Space {
     /// What a short text that completes a frame takes.
@@ -103,6 +115,32 @@ impl Space {
                 (Some(text), Unit::Characters) => characters(&text),
                 (Some(text), Unit::Tokens) => self.spell(&text).map_or(text.len(), |tokens| tokens.len()) as u32,
             }
+        })
+    }
+
+    /// What tokens can make of a frame, from a set of nodes on; of a string, with `rough`, what its structure tells.
+    fn reach(&self, frame: ExprId, from: ExitsId, unit: Unit, rough: bool) -> Reach {
+        self.reaches.get_or_insert_with((frame, from, unit, rough), || {
+            self.store.charge(32);
+            let told = self.store.string_remainder(frame).filter(|_| rough);
+            if let Some(most) = told {
+                let longest = if unit == Unit::Tokens { 1 } else { self.vocab.longest() as u32 };
+                return Reach { most: most.saturating_add(longest), exits: self.exits_after(from, frame) };
+            }
+            let mut stack = Stack::new();
+            let mut walk = Walk::new(self, &mut stack, unit);
+            let frame = self.store.after_mark(frame);
+            let tops = Tops::from([Top { frame, extra: 0, link: Link::BASE }]);
+            let mut found = Found { most: 0, exits: Vec::new() };
+            if self.store.nullable(frame) {
+                found.exits.extend_from_slice(self.exit_nodes(from));
+            }
+            if frame != EPS {
+                walk.visit_all(self.exit_heads(from), &tops, &mut found);
+            }
+            found.exits.sort_unstable();
+            found.exits.dedup();
+            Reach { most: found.most, exits: self.exits_id(found.exits) }
         })
     }
 
@@ -142,6 +180,46 @@ impl Keys for AnyKey {
     }
 }
 
+/// What is done with what a walk comes to.
+trait Visitor {
+    /// Tokens, and what the text takes after any of them, or less.
+    fn tokens(&mut self, walk: &Walk<'_>, tokens: &[u32], cost: u32);
+
+    /// A node at which all frames may be complete.
+    fn exit(&mut self, _node: u32) {}
+}
+
+/// The most that is necessary after a token, with it, and where the frames are left.
+struct Found {
+    most: u32,
+    exits: Vec<u32>,
+}
+
+impl Visitor for Found {
+    fn tokens(&mut self, walk: &Walk<'_>, tokens: &[u32], cost: u32) {
+        let used = tokens.iter().map(|&token| walk.used(token)).max();
+        self.most = self.most.max(used.map_or(0, |used| used.saturating_add(cost)));
+    }
+
+    fn exit(&mut self, node: u32) {
+        self.exits.push(node);
+    }
+}
+
+/// The tokens after which the text can be completed with what is left.
+struct Fine {
+    left: u32,
+    row: Vec<u32>,
+}
+
+impl Visitor for Fine {
+    fn tokens(&mut self, walk: &Walk<'_>, tokens: &[u32], cost: u32) {
+        let Some(room) = self.left.checked_sub(cost.saturating_add(walk.unit.end())) else { return };
+        let short: SmallVec<[u32; 8]> = tokens.iter().copied().filter(|&token| walk.used(token) <= room).collect();
+        set_bits(&mut self.row, &short);
+    }
+}
+
 /// A walk of the vocabulary from some tops, which tells what completing the text takes after each token.
 struct Walk<'a> {
     space: &'a Space,
@@ -151,7 +229,16 @@ struct Walk<'a> {
     below: HashMap<Link, u32, FixedState>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(space: &'a Space, stack: &'a mut Stack, unit: Unit) -> Self {
+        Self { space, stack, unit, below: HashMap::default() }
+    }
+
+    /// What a token itself takes.
+    fn used(&self, token: u32) -> u32 {
+        self.unit.of(&self.space.vocab, token)
+    }
+
     /// What is below a link takes so much.
     fn under(&self, link: Link) -> u32 {
         if let Some(&known) = self.below.get(&link) {
@@ -193,30 +280,57 @@ impl Walk<'_> {
         }
     }
 
-    /// Calls `each` with tokens and what the text takes after any of them, or less.
-    fn visit(&mut self, node: u32, tops: &Tops, each: &mut impl FnMut(&[u32], u32)) {
+    /// A bound on what a token can make necessary, itself included: of all that is possible the most. `None` if too much
+    /// is.
+    fn most(&self, tops: &[Top], rough: bool) -> Option<u32> {
+        let mut most = 0;
+        let mut open: SmallVec<[(Top, ExitsId); 8]> = tops.iter().map(|&top| (top, AT_ROOT)).collect();
+        let mut seen = 0;
+        while let Some((top, from)) = open.pop() {
+            seen += 1;
+            if seen > MOST_FRAMES {
+                return None;
+            }
+            let Reach { most: own, exits } = self.space.reach(top.frame, from, self.unit, rough);
+            most = most.max(own.saturating_add(self.under(top.link)));
+            if exits != NO_EXITS && top.link != Link::BASE {
+                open.extend(self.stack.under(top.link).0.iter().map(|&owner| (owner, exits)));
+            }
+        }
+        Some(most)
+    }
+
+    fn visit(&mut self, node: u32, tops: &Tops, found: &mut impl Visitor) {
+        self.visit_all(self.space.vocab.trie.children(node), tops, found);
+    }
+
+    /// Goes through children of one node or of many, ordered by their bytes.
+    fn visit_all(&mut self, children: &[Child], tops: &Tops, found: &mut impl Visitor) {
         let (space, trie) = (self.space, &self.space.vocab.trie);
-        for child in trie.children(node) {
+        for same in children.chunk_by(|a, b| a.byte() == b.byte()) {
             let height = self.stack.height();
-            let next = self.stack.step(&space.store, tops, child.byte(), &mut AnyKey);
-            let node = child.node();
+            let next = self.stack.step(&space.store, tops, same[0].byte(), &mut AnyKey);
             if !next.is_empty() {
                 let cost = self.of_all(&next);
-                let shape = trie.shape(node);
-                let steady = |top: &Top| {
-                    shape.beyond & CUT == 0
-                        && space.store.never_longer(top.frame)
-                        && space.store.bulk(top.frame).is_some_and(|bulk| covers(bulk, shape))
+                let ends = self.stack.may_end(&space.store, &next);
+                // Characters that change nothing of what follows.
+                let steady = match next[..] {
+                    [top] if space.store.never_longer(top.frame) => space.store.bulk(top.frame),
+                    _ => None,
                 };
-                if trie.below(node) == 0 {
-                    each(trie.own_tokens(node), cost);
-                } else if let [top] = &next[..]
-                    && steady(top)
-                {
-                    each(trie.all_tokens(node), cost);
-                } else {
-                    each(trie.own_tokens(node), cost);
-                    self.visit(node, &next, each);
+                for node in same.iter().map(|child| child.node()) {
+                    let (leaf, shape) = (trie.below(node) == 0, trie.shape(node));
+                    if ends && !leaf {
+                        found.exit(node);
+                    }
+                    if !leaf && shape.beyond & CUT == 0 && steady.is_some_and(|bulk| covers(bulk, shape)) {
+                        found.tokens(self, trie.all_tokens(node), cost);
+                        continue;
+                    }
+                    found.tokens(self, trie.own_tokens(node), cost);
+                    if !leaf {
+                        self.visit(node, &next, found);
+                    }
                 }
             }
             self.stack.truncate(height);
@@ -274,41 +388,16 @@ impl GrammarMatcher {
 
     fn narrow(&mut self, unit: Unit, left: u32, row: &mut [u32]) {
         let space = Arc::clone(&self.space);
-        let vocab = &space.vocab;
-        let frames = self.frames(unit);
         let tops = self.tops.clone();
-        let mut walk = Walk { space: &space, stack: &mut self.stack, unit, below: HashMap::default() };
+        let mut walk = Walk::new(&space, &mut self.stack, unit);
         walk.settle(&tops);
-        let now = walk.of_all(&tops);
-        let most = |walk: &mut Walk<'_>| {
-            let mut most = now;
-            walk.visit(ROOT, &tops, &mut |tokens, cost| {
-                let used = tokens.iter().map(|&token| unit.of(vocab, token)).max().unwrap_or(0);
-                most = most.max(used + cost + unit.end());
-            });
-            most - now
-        };
-        let jump = match frames {
-            Some(frames) => {
-                let bytes = 48 + frames.len() * 4;
-                space.jumps.get_or_insert_with(frames, || {
-                    space.store.charge(bytes);
-                    most(&mut walk)
-                })
-            }
-            None => most(&mut walk),
-        };
-        if left >= now.saturating_add(jump) {
+        let enough = |most: u32| most.saturating_add(unit.end()) <= left;
+        if [true, false].into_iter().any(|rough| walk.most(&tops, rough).is_some_and(enough)) {
             return;
         }
-        let mut fine = vec![0; row.len()];
-        walk.visit(ROOT, &tops, &mut |tokens, cost| {
-            let room = left.checked_sub(cost + unit.end());
-            let Some(room) = room else { return };
-            let short: SmallVec<[u32; 8]> =
-                tokens.iter().copied().filter(|&token| unit.of(vocab, token) <= room).collect();
-            set_bits(&mut fine, &short);
-        });
+        let mut fine = Fine { left, row: vec![0; row.len()] };
+        walk.visit(ROOT, &tops, &mut fine);
+        let mut fine = fine.row;
         if let Some((plan, _)) = self.plan(unit).filter(|&(_, cost)| cost <= left) {
             set_bits(&mut fine, &plan[..plan.len().min(1)]);
         }
@@ -319,28 +408,11 @@ impl GrammarMatcher {
         }
     }
 
-    /// The frames of a single stack, as far down as a token can reach; `None` if there are several stacks.
-    fn frames(&self, unit: Unit) -> Option<Box<[u32]>> {
-        let [mut top] = self.tops[..] else { return None };
-        let mut frames: SmallVec<[u32; 16]> = SmallVec::new();
-        frames.push(unit as u32);
-        for _ in 0..=self.space.vocab.longest() {
-            frames.push(top.frame.0);
-            let (owners, based) = self.stack.under(top.link);
-            match owners[..] {
-                [] => break,
-                [owner] if !based => top = owner,
-                _ => return None,
-            }
-        }
-        Some(frames.into_vec().into())
-    }
-
     /// A short text that completes the text so far, if one is found that does.
     pub fn completion(&mut self) -> Option<Vec<u8>> {
         let space = Arc::clone(&self.space);
         let tops = self.tops.clone();
-        let mut walk = Walk { space: &space, stack: &mut self.stack, unit: Unit::Tokens, below: HashMap::default() };
+        let mut walk = Walk::new(&space, &mut self.stack, Unit::Tokens);
         walk.settle(&tops);
         let mut top = tops.iter().copied().min_by_key(|&top| walk.of(top))?;
         let mut text = Vec::new();

@@ -27,7 +27,7 @@ use seen::{Seen, SeenItem, SeenKey};
 
 pub(crate) use ahead::walk_ahead;
 pub use budget::Budget;
-pub(crate) use budget::Unit;
+pub(crate) use budget::{Reach, Unit};
 pub use drafts::DraftTree;
 
 /// How much text is looked ahead for at once; a schema may force any amount.
