@@ -1,11 +1,12 @@
 //! Replays MaskBench without Python: every schema compiled and every instance walked, once, in one cold process, so that a
 //! profiler sees nothing but the engine.
 //!
-//! usage: replay FILE.jsonl [--only TEXT] [--flush MB] [--slow US] [--bare] [--lazy] [--threads N]
+//! usage: replay FILE.jsonl [--only TEXT] [--flush MB] [--slow US] [--bare] [--lazy] [--budget N] [--threads N]
 //!
 //! `prepare.py` makes the file. `--flush` goes through so many MB of other memory before each schema, as a process does that has
 //! other work between two requests; `--slow` lists the steps that take longer, with their page faults; `--bare` computes no hash
-//! of the masks, which takes the caches from what is measured; with `--lazy` compiling doesn't walk ahead. The allocator is
+//! of the masks, which takes the caches from what is measured; with `--lazy` compiling doesn't walk ahead; `--budget` gives
+//! each instance so many tokens. The allocator is
 //! mimalloc as it is by itself: with huge pages, unless `MIMALLOC_ALLOW_THP=0` is in the environment. A step that made the engine's
 //! memory grow is told apart as a first visit.
 //! `--threads` measures something else: how many steps so many threads take together.
@@ -18,7 +19,7 @@ use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 use std::time::Instant;
 
-use fairlead_core::{Compiler, CompilerOptions, Grammar, GrammarMatcher, Vocabulary};
+use fairlead_core::{Budget, Compiler, CompilerOptions, Grammar, GrammarMatcher, Vocabulary};
 use serde_json::Value;
 
 #[global_allocator]
@@ -31,6 +32,7 @@ struct Options {
     slow: f64,
     bare: bool,
     lazy: bool,
+    budget: Budget,
     threads: usize,
 }
 
@@ -43,6 +45,7 @@ fn options() -> Options {
         slow: f64::INFINITY,
         bare: false,
         lazy: false,
+        budget: Budget::default(),
         threads: 0,
     };
     while let Some(arg) = args.next() {
@@ -53,6 +56,7 @@ fn options() -> Options {
             "--slow" => options.slow = value().parse().expect("a number of us"),
             "--bare" => options.bare = true,
             "--lazy" => options.lazy = true,
+            "--budget" => options.budget.tokens = Some(value().parse().expect("a number of tokens")),
             "--threads" => options.threads = value().parse().expect("a number of threads"),
             _ => options.file = arg,
         }
@@ -159,6 +163,9 @@ fn main() {
         let mut total = ttfm;
         for test in entry["tests"].as_array().expect("tests") {
             let mut matcher = GrammarMatcher::new(&compiled, None, false);
+            if matcher.set_budget(options.budget).is_err() {
+                continue;
+            }
             for token in tokens(test) {
                 let held = compiler.cache_bytes();
                 let faulted = if options.slow.is_finite() { faults() } else { 0 };

@@ -1,11 +1,18 @@
-//! How much it takes at most to complete a string, whatever of it is written first: told by its structure, without a look
-//! at its states.
+//! How much it takes at most to complete a string, whatever of it is written first: told by its structure or, where that
+//! says nothing, by the states of its content, if these are few.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 
 use super::expr::{ExprId, Node};
 use super::store::Store;
 
-/// Parts of a pattern that are looked at.
+/// Parts of a pattern that are looked at, and states.
 const MOST_PARTS: usize = 2000;
+const MOST_STATES: usize = 512;
 /// Bytes that a character takes at most, spelled with an escape.
 const ESCAPED: u32 = 6;
 /// Bytes that it takes at most to write on from a text that is excluded to one that isn't.
@@ -27,10 +34,12 @@ impl Store {
         if !self.writes_all() || self.flags(e).labels() {
             return None;
         }
-        let content = match self.remainder_of_any(state.content) {
-            Some(content) => content.saturating_add(state.lo),
+        let content = if let Some(content) = self.remainder_of_any(state.content) {
+            content.saturating_add(state.lo)
+        } else {
             // A text that is too short goes on as one that is long enough does, and is completed from there.
-            None => self.remainder(state.content)?.saturating_add(state.lo.saturating_mul(ESCAPED)),
+            let content = self.remainder(state.content).or_else(|| self.remainder_of_states(state.content))?;
+            content.saturating_add(state.lo.saturating_mul(ESCAPED))
         };
         Some(content.saturating_add(CLOSING))
     }
@@ -85,6 +94,48 @@ impl Store {
             }
         }
         Some(most)
+    }
+}
+
+impl Store {
+    /// The same by a search of all residuals, which all have the bound that is found.
+    fn remainder_of_states(&self, content: ExprId) -> Option<u32> {
+        if let Some(known) = self.remainders.get(&content) {
+            return known;
+        }
+        let mut states: IndexMap<ExprId, u32, FixedState> = IndexMap::default();
+        states.insert(content, u32::MAX);
+        // The edges that lead to a state, backwards.
+        let mut into: Vec<Vec<(usize, u32)>> = vec![Vec::new()];
+        let mut at = 0;
+        while let Some((&state, _)) = states.get_index(at).filter(|_| states.len() <= MOST_STATES) {
+            for edge in &self.row(state).edges {
+                let (to, _) = states.insert_full(edge.to, u32::MAX);
+                into.resize(states.len(), Vec::new());
+                into[to].push((at, spelled(&[b'0'.clamp(edge.lo, edge.hi)])));
+            }
+            at += 1;
+        }
+        let all = at == states.len();
+        if all {
+            let mut open: BinaryHeap<_> = (0..at)
+                .filter(|&i| self.nullable(states.get_index(i).map_or(content, |(&e, _)| e)))
+                .map(|i| Reverse((0, i)))
+                .collect();
+            while let Some(Reverse((takes, state))) = open.pop() {
+                if takes < states[state] {
+                    states[state] = takes;
+                    open.extend(into[state].iter().map(|&(from, more)| Reverse((takes + more, from))));
+                }
+            }
+        }
+        // States that nothing completes aren't in any text.
+        let most = all.then(|| states.values().copied().filter(|&takes| takes != u32::MAX).max().unwrap_or(0));
+        for &state in states.keys().take(if all { at } else { 1 }) {
+            self.charge(16);
+            self.remainders.insert(state, most);
+        }
+        most
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Store {
     pub(crate) plenty: Memo<ExprId, bool>,
     /// Short texts that complete an expression.
     pub(super) short_texts: Memo<ExprId, Option<Arc<[u8]>>>,
+    pub(super) remainders: Memo<ExprId, Option<u32>>,
     /// Whether an expression has no end of values.
     pub(super) known_endless: Memo<ExprId, bool>,
     /// Whether every text is the beginning of one in an expression.
@@ -101,6 +102,7 @@ impl Store {
             plenty: Memo::default(),
             known_endless: Memo::default(),
             short_texts: Memo::default(),
+            remainders: Memo::default(),
             takes_any: Memo::default(),
             key_tables: Memo::default(),
             after_keys: Memo::default(),

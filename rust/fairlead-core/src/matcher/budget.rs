@@ -93,6 +93,8 @@ fn characters(bytes: &[u8]) -> u32 {
 const ANOTHER: u32 = 2;
 /// What a frame takes of which no short text is known.
 const UNKNOWN: u32 = 256;
+/// Nodes below which it is worth while to ask what a string's structure tells.
+const WORTH_A_LOOK: usize = 24;
 /// Frames that are looked at before it is given up to bound what a token can add.
 const MOST_FRAMES: usize = 256;
 
@@ -131,16 +133,15 @@ impl Space {
             let mut walk = Walk::new(self, &mut stack, unit);
             let frame = self.store.after_mark(frame);
             let tops = Tops::from([Top { frame, extra: 0, link: Link::BASE }]);
-            let mut found = Found { most: 0, exits: Vec::new() };
-            if self.store.nullable(frame) {
-                found.exits.extend_from_slice(self.exit_nodes(from));
-            }
+            let mut exits = if self.store.nullable(frame) { self.exit_nodes(from).to_vec() } else { Vec::new() };
+            let mut found = Found { rough, most: 0, exits: Some(&mut exits) };
             if frame != EPS {
                 walk.visit_all(self.exit_heads(from), &tops, &mut found);
             }
-            found.exits.sort_unstable();
-            found.exits.dedup();
-            Reach { most: found.most, exits: self.exits_id(found.exits) }
+            let most = found.most;
+            exits.sort_unstable();
+            exits.dedup();
+            Reach { most, exits: self.exits_id(exits) }
         })
     }
 
@@ -187,22 +188,59 @@ trait Visitor {
 
     /// A node at which all frames may be complete.
     fn exit(&mut self, _node: u32) {}
+
+    /// Takes out the tops that are dealt with below a node without a walk.
+    fn skip(&mut self, _walk: &Walk<'_>, _node: u32, _tops: &mut Tops) {}
 }
 
-/// The most that is necessary after a token, with it, and where the frames are left.
-struct Found {
+/// The most that is necessary after a token, with it, and where the frames are left, if that is asked for.
+struct Found<'a> {
+    /// Strings are taken for what their structure tells.
+    rough: bool,
     most: u32,
-    exits: Vec<u32>,
+    exits: Option<&'a mut Vec<u32>>,
 }
 
-impl Visitor for Found {
+impl Found<'_> {
+    /// Adds what tokens make of some tops from a set of nodes on, frame by frame; `false` if these are too many.
+    fn follow(&mut self, walk: &Walk<'_>, tops: &[Top], from: ExitsId) -> bool {
+        let mut open: SmallVec<[(Top, ExitsId); 8]> = tops.iter().map(|&top| (top, from)).collect();
+        let mut seen = 0;
+        while let Some((top, from)) = open.pop() {
+            seen += 1;
+            if seen > MOST_FRAMES {
+                return false;
+            }
+            let Reach { most, exits } = walk.space.reach(top.frame, from, walk.unit, self.rough);
+            self.most = self.most.max(most.saturating_add(walk.under(top.link)));
+            if exits != NO_EXITS {
+                let (owners, based) = walk.stack.under(top.link);
+                open.extend(owners.iter().map(|&owner| (owner, exits)));
+                if let Some(left) = self.exits.as_mut().filter(|_| based) {
+                    left.extend_from_slice(walk.space.exit_nodes(exits));
+                }
+            }
+        }
+        true
+    }
+}
+
+impl Visitor for Found<'_> {
     fn tokens(&mut self, walk: &Walk<'_>, tokens: &[u32], cost: u32) {
         let used = tokens.iter().map(|&token| walk.used(token)).max();
         self.most = self.most.max(used.map_or(0, |used| used.saturating_add(cost)));
     }
 
     fn exit(&mut self, node: u32) {
-        self.exits.push(node);
+        self.exits.iter_mut().for_each(|exits| exits.push(node));
+    }
+
+    fn skip(&mut self, walk: &Walk<'_>, node: u32, tops: &mut Tops) {
+        if self.rough && walk.space.vocab.trie.below(node) >= WORTH_A_LOOK {
+            let from = walk.space.exits_id(vec![node]);
+            let told = |top: &Top| walk.space.store.string_remainder(top.frame).is_some();
+            tops.retain(|top| !(told(top) && self.follow(walk, &[*top], from)));
+        }
     }
 }
 
@@ -283,21 +321,8 @@ impl<'a> Walk<'a> {
     /// A bound on what a token can make necessary, itself included: of all that is possible the most. `None` if too much
     /// is.
     fn most(&self, tops: &[Top], rough: bool) -> Option<u32> {
-        let mut most = 0;
-        let mut open: SmallVec<[(Top, ExitsId); 8]> = tops.iter().map(|&top| (top, AT_ROOT)).collect();
-        let mut seen = 0;
-        while let Some((top, from)) = open.pop() {
-            seen += 1;
-            if seen > MOST_FRAMES {
-                return None;
-            }
-            let Reach { most: own, exits } = self.space.reach(top.frame, from, self.unit, rough);
-            most = most.max(own.saturating_add(self.under(top.link)));
-            if exits != NO_EXITS && top.link != Link::BASE {
-                open.extend(self.stack.under(top.link).0.iter().map(|&owner| (owner, exits)));
-            }
-        }
-        Some(most)
+        let mut found = Found { rough, most: 0, exits: None };
+        found.follow(self, tops, AT_ROOT).then_some(found.most)
     }
 
     fn visit(&mut self, node: u32, tops: &Tops, found: &mut impl Visitor) {
@@ -328,8 +353,13 @@ impl<'a> Walk<'a> {
                         continue;
                     }
                     found.tokens(self, trie.own_tokens(node), cost);
-                    if !leaf {
-                        self.visit(node, &next, found);
+                    if leaf {
+                        continue;
+                    }
+                    let mut tops = next.clone();
+                    found.skip(self, node, &mut tops);
+                    if !tops.is_empty() {
+                        self.visit(node, &tops, found);
                     }
                 }
             }
