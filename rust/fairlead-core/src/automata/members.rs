@@ -1,5 +1,7 @@
 //! Objects: declared members in the schema's order or in any, undeclared ones by the text of their keys.
 
+use hashbrown::HashMap;
+
 use super::expr::{ExprId, Flags, Mark, Node, RuleId, UNBOUNDED, one_less};
 use super::shortest::{Key, MOST_EXTRA, Missing};
 use super::store::{EMPTY, Store};
@@ -36,6 +38,8 @@ pub struct Declared {
     pub required: bool,
     /// Values that fulfil some of the object's obligations.
     pub fulfils: Box<[Fulfilment]>,
+    /// Obligations that are fulfilled if the object lacks it, one bit each.
+    pub absent: u16,
 }
 
 /// A value by which a member fulfils obligations of its object, as in "some member is a string".
@@ -140,35 +144,62 @@ impl MembersState {
     }
 }
 
-/// How many members, beside those that are required, it takes to fulfil all that is owed; `None` if they can't. For
-/// each member the obligations that it may fulfil, in its several ways; `again`: members that may come repeatedly.
-pub(crate) fn members_owed(owed: u16, required: &[Vec<u16>], optional: &[Vec<u16>], again: &[Vec<u16>]) -> Option<u32> {
+/// What a declared member can fulfil: with its value, in several ways, or if it isn't there.
+#[derive(Clone, Debug)]
+pub(crate) struct MemberWays {
+    pub(crate) required: bool,
+    pub(crate) present: Vec<u16>,
+    pub(crate) absent: u16,
+}
+
+impl MemberWays {
+    /// The sets of obligations that it can fulfil, each with the members that this takes beside those that are required.
+    fn all(&self) -> impl Iterator<Item = (u16, u32)> {
+        let there = self.present.iter().map(|&way| (way, u32::from(!self.required)));
+        there.chain((!self.required && self.absent != 0).then_some((self.absent, 0)))
+    }
+}
+
+/// How many members, beside those that are required, it takes to fulfil all that is owed, of `most` that there may be;
+/// `None` if they can't. `again`: the ways of members that may come repeatedly.
+pub(crate) fn members_owed(owed: u16, members: &[MemberWays], again: &[Vec<u16>], most: u32) -> Option<u32> {
+    let mut owed = owed;
+    if most == UNBOUNDED {
+        // Where nothing is counted, what some way does at least as well as all others is taken for done.
+        owed &= !again.iter().flatten().fold(0, |all, way| all | way);
+        loop {
+            let best = |member: &MemberWays| {
+                let all = member.all().fold(0, |all, (way, _)| all | way);
+                member.all().map(|(way, _)| way & owed).find(|&way| way == all & owed).unwrap_or(0)
+            };
+            match members.iter().map(best).fold(0, |all, way| all | way) {
+                0 => break,
+                done => owed &= !done,
+            }
+        }
+    }
     // The least number for each set of obligations fulfilled.
-    let mut least: Vec<Option<u32>> = vec![None; usize::from(owed) + 1];
-    least[0] = Some(0);
-    let add = |ways: &[u16], cost: u32, least: &mut Vec<Option<u32>>| {
-        for done in (0..least.len()).rev() {
-            let Some(n) = least[done] else { continue };
-            for way in ways {
-                let now = done | usize::from(way & owed);
-                if now != done && least[now].is_none_or(|old| n + cost < old) {
-                    least[now] = Some(n + cost);
-                }
+    let mut least: HashMap<u16, u32> = HashMap::from([(0, 0)]);
+    let add = |ways: &[(u16, u32)], least: &mut HashMap<u16, u32>| {
+        for (done, n) in least.clone() {
+            for &(way, cost) in ways {
+                let better = least.entry(done | (way & owed)).or_insert(u32::MAX);
+                *better = (*better).min(n + cost);
             }
         }
     };
-    for ways in required {
-        add(ways, 0, &mut least);
-    }
-    for ways in optional {
-        add(ways, 1, &mut least);
+    for member in members {
+        let ways: Vec<_> = member.all().filter(|(way, _)| way & owed != 0).collect();
+        if !ways.is_empty() {
+            add(&ways, &mut least);
+        }
     }
     for _ in 0..owed.count_ones() {
         for ways in again {
-            add(ways, 1, &mut least);
+            add(&ways.iter().map(|&way| (way, 1)).collect::<Vec<_>>(), &mut least);
         }
     }
-    least[usize::from(owed)]
+    least.get(&owed).copied()
 }
 
 fn ways(fulfils: &[Fulfilment]) -> Vec<u16> {
@@ -176,9 +207,9 @@ fn ways(fulfils: &[Fulfilment]) -> Vec<u16> {
 }
 
 impl Store {
-    /// An object with `lo` to `hi` members that fulfil as many obligations; [`EMPTY`] if there is none. A declared
+    /// An object with `lo` to `hi` members that fulfil what is owed, one bit each; [`EMPTY`] if there is none. A declared
     /// member whose value is dead must not be listed unless it is required.
-    pub fn object(&self, spec: MembersSpec, lo: u32, hi: u32, obligations: u32) -> ExprId {
+    pub fn object(&self, spec: MembersSpec, lo: u32, hi: u32, owed: u16) -> ExprId {
         // Without a comma there is one member at most, without a colon none.
         let hi = if self.writes(',') { hi } else { hi.min(1) };
         let hi = if self.writes(':') { hi } else { 0 };
@@ -191,7 +222,6 @@ impl Store {
         let free = spec.declared.len() - spec.ordered as usize;
         let done = Done { next: 0, seen: vec![0; free.div_ceil(64)].into() };
         let spec = self.intern_members(spec);
-        let owed = (1u32 << obligations.min(15)) as u16 - 1;
         let state = MembersState { spec, done, owed, first: true, lo: if lo <= required { 0 } else { lo }, hi };
         if !self.can_fulfil(&state) {
             return EMPTY;
@@ -225,14 +255,20 @@ impl Store {
             let numbered = (0u32..).zip(&*spec.declared);
             numbered.filter(|(i, _)| !state.done.has(*i, spec.ordered)).map(|(_, declared)| declared)
         };
-        let part = |required: bool| -> Vec<Vec<u16>> {
-            open().filter(|d| d.required == required).map(|d| ways(&d.fulfils)).collect()
-        };
-        let (required, optional) = (part(true), part(false));
+        let member = |d: &Declared| MemberWays { required: d.required, present: ways(&d.fulfils), absent: d.absent };
+        let members: Vec<MemberWays> = open().map(member).collect();
         let again: Vec<Vec<u16>> = spec.undeclared.iter().map(|u| ways(&u.fulfils)).collect();
-        let more = members_owed(state.owed, &required, &optional, &again);
-        let free = !spec.undeclared.is_empty() || open().count() as u64 >= u64::from(state.lo);
-        free && more.is_some_and(|more| (required.len() as u32).saturating_add(more) <= state.hi)
+        let required = members.iter().filter(|m| m.required).count() as u32;
+        let more = members_owed(state.owed, &members, &again, state.hi);
+        let free = !spec.undeclared.is_empty() || members.len() as u64 >= u64::from(state.lo);
+        free && more.is_some_and(|more| required.saturating_add(more) <= state.hi)
+    }
+
+    /// What is owed if no member comes any more.
+    fn owed_at_end(&self, state: &MembersState) -> u16 {
+        let spec = self.members_spec(state.spec);
+        let lacking = (0u32..).zip(&*spec.declared).filter(|(i, _)| !state.done.has(*i, spec.ordered));
+        lacking.fold(state.owed, |owed, (_, member)| owed & !member.absent)
     }
 
     /// Whether a key may be free, or one of the values that may come have no end.
@@ -261,14 +297,14 @@ impl Store {
     fn may_close(&self, state: &MembersState) -> bool {
         let spec = self.members_spec(state.spec);
         let required = || (0u32..).zip(&*spec.declared).any(|(i, d)| d.required && !state.done.has(i, spec.ordered));
-        state.lo == 0 && state.owed == 0 && !required()
+        state.lo == 0 && (state.owed == 0 || self.owed_at_end(state) == 0) && !required()
     }
 
     /// The members that an object lacks: those required, and as many others as it takes to have enough. `None` where
     /// that depends on values, or takes several undeclared keys of a certain kind.
     pub(super) fn members_missing(&self, state: &MembersState) -> Option<Missing> {
         let spec = self.members_spec(state.spec);
-        if state.owed != 0 || state.lo > MOST_EXTRA {
+        if state.lo > MOST_EXTRA || (state.owed != 0 && self.owed_at_end(state) != 0) {
             return None;
         }
         let open = || (0u32..).zip(&*spec.declared).filter(|(i, _)| !state.done.has(*i, spec.ordered)).map(|(_, d)| d);
@@ -345,13 +381,19 @@ impl Store {
             let rest = MembersState { spec: state.spec, done: done.clone(), owed, first: false, lo, hi };
             if self.can_fulfil(&rest) { self.intern(Node::Value(rule, rest)) } else { EMPTY }
         };
-        let value = |rule: RuleId, fulfils: &[Fulfilment], done: &Done, left: u32| {
-            let plain = after(rule, done, left, state.owed);
-            if state.owed == 0 {
+        // Once a member comes, the ordered ones before it that aren't there yet never will be.
+        let passed_by = |upto: u32| {
+            let passed =
+                spec.declared[..upto as usize].iter().zip(0u32..).filter(|(_, i)| !state.done.has(*i, ordered));
+            passed.fold(state.owed, |owed, (member, _)| owed & !member.absent)
+        };
+        let value = |rule: RuleId, fulfils: &[Fulfilment], done: &Done, left: u32, upto: u32| {
+            let owed = if state.owed == 0 { 0 } else { passed_by(upto) };
+            let plain = after(rule, done, left, owed);
+            if owed == 0 {
                 return plain;
             }
             // The value may fulfil something or not: both are tried at once.
-            let owed = state.owed;
             let less = |f: &Fulfilment, g: &Fulfilment| g != f && g.of & f.of == g.of && g.of & owed == f.of & owed;
             let useful = fulfils.iter().filter(|f| f.of & owed != 0 && !fulfils.iter().any(|g| less(f, g)));
             self.union(useful.map(|f| after(f.value, done, left, owed & !f.of)).chain([plain]))
@@ -371,7 +413,7 @@ impl Store {
                 let room = required - u32::from(member.required) <= hi;
                 if enough && room {
                     let left = required - u32::from(member.required);
-                    let tail = value(member.value, &member.fulfils, &state.done.with(i, ordered), left);
+                    let tail = value(member.value, &member.fulfils, &state.done.with(i, ordered), left, i.min(ordered));
                     match member.spellings {
                         Some(key) => keys.push(self.concat(self.call_of(key), tail)),
                         None => table.push((member.key.clone(), tail)),
@@ -386,7 +428,7 @@ impl Store {
         if state.hi > 0 && !held_back && required <= hi {
             let done = Done { next: ordered, ..state.done.clone() };
             for Undeclared { key, value: rule, fulfils } in &spec.undeclared {
-                let tail = self.marked(Mark::Key, value(*rule, fulfils, &done, required));
+                let tail = self.marked(Mark::Key, value(*rule, fulfils, &done, required, ordered));
                 if self.call(*rule) != EMPTY {
                     keys.push(self.concat(self.call_of(*key), tail));
                 }

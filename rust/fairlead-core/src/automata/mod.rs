@@ -36,7 +36,7 @@ pub(crate) use expr::{Mark, Node, Slice};
 pub(crate) use frame::Target;
 pub(crate) use label::BegunLabels;
 pub use members::{Declared, Fulfilment, Layout, MembersSpec, Undeclared};
-pub(crate) use members::{GoesOn, members_owed};
+pub(crate) use members::{GoesOn, MemberWays, members_owed};
 pub use number::{Bound, Decimal, NumberRange};
 pub(crate) use stack::{Completed, Height, Keys, Link, Stack, Top, Tops};
 pub(crate) use store::FINAL;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::composite::{Arrays, Count, Keys, Objects, widest};
+use super::composite::{Arrays, Count, Keys, Literal, Objects, widest};
 use super::read::Reader;
 use super::shape::{ALWAYS, Demands, NEVER, Numbers, Shape, Strings, only, opposite};
 use crate::automata::{Bound, EMPTY, ExprId, NumberRange, Store, UNBOUNDED};
@@ -134,13 +134,12 @@ impl Reader<'_> {
         Ok(out)
     }
 
+    /// Conditions that one member can break, or the lack of one, are one alternative: which of them is broken is followed
+    /// while an object is written, or multiplied out where that is little.
     fn broken_objects(&mut self, o: &Objects) -> Result<Vec<Objects>, Error> {
         let at_least = |lo: u32| Objects { lo, ..Objects::default() };
-        let differs = |key: &Rc<str>, demand: u32| {
-            let required = [key.clone()].into_iter().collect();
-            Objects { required, members: vec![(Keys::Named(key.clone()), only(demand))], ..Objects::default() }
-        };
         let mut out = Vec::new();
+        let mut broken = Vec::new();
         if let Some(value) = &o.exact {
             let Value::Object(map) = &**value else { return Ok(vec![Objects::default()]) };
             if !self.admits_object(o, value)? {
@@ -150,37 +149,36 @@ impl Reader<'_> {
             for (key, item) in map {
                 let key: Rc<str> = key.as_str().into();
                 let this = self.exactly(item);
-                out.push(Objects::without(&key));
-                out.push(differs(&key, opposite(this)));
+                broken.extend([Literal::Lacks(key.clone()), Literal::Has(Keys::Named(key), opposite(this))]);
             }
-            return Ok(out);
+        } else {
+            if o.lo > 0 {
+                out.push(Objects { hi: o.lo - 1, ..Objects::default() });
+            }
+            if o.hi != UNBOUNDED {
+                out.push(at_least(o.hi + 1));
+            }
+            broken.extend(o.required.iter().cloned().map(Literal::Lacks));
+            for (keys, demands) in &o.members {
+                broken.extend(demands.iter().map(|&demand| Literal::Has(keys.clone(), opposite(demand))));
+            }
+            out.extend(o.some.iter().map(|(keys, demand)| Literal::Has(keys.clone(), *demand).others()));
+            for clause in &o.clauses {
+                let all = clause.iter().try_fold(Objects::default(), |all, literal| all.meet(&literal.others()));
+                out.extend(all);
+            }
+            for names in &o.names {
+                let content = self.key_within(names)?;
+                let others = self.store.inter([self.store.any_text(), self.store.not(content)]);
+                broken.push(Literal::Has(Keys::Matching(others), ALWAYS));
+            }
         }
-        if o.lo > 0 {
-            out.push(Objects { hi: o.lo - 1, ..Objects::default() });
+        broken.retain(|literal| !matches!(literal, Literal::Has(_, NEVER)));
+        match &broken[..] {
+            [] => {}
+            [one] => out.push(one.objects()),
+            _ => out.push(Objects { clauses: vec![broken.into()], ..Objects::default() }),
         }
-        if o.hi != UNBOUNDED {
-            out.push(at_least(o.hi + 1));
-        }
-        out.extend(o.required.iter().map(Objects::without));
-        for (keys, demands) in &o.members {
-            out.extend(demands.iter().map(|&demand| match keys {
-                Keys::Named(key) => differs(key, opposite(demand)),
-                _ => Objects { some: vec![(keys.clone(), opposite(demand))], ..Objects::default() },
-            }));
-        }
-        for (keys, demand) in &o.some {
-            out.push(Objects { members: vec![(keys.clone(), only(opposite(*demand)))], ..Objects::default() });
-        }
-        for names in &o.names {
-            let content = self.key_within(names)?;
-            let others = self.store.inter([self.store.any_text(), self.store.not(content)]);
-            out.push(Objects { some: vec![(Keys::Matching(others), ALWAYS)], ..Objects::default() });
-        }
-        out.retain(|o| {
-            !o.members.iter().any(|(keys, demands)| {
-                matches!(keys, Keys::Named(key) if o.required.contains(key)) && demands.contains(&NEVER)
-            })
-        });
         Ok(out)
     }
 }

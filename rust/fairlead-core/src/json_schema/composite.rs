@@ -228,6 +228,40 @@ impl EvaluatedKeys {
     }
 }
 
+/// A condition on objects that one member can fulfil, or the lack of one.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Literal {
+    /// There is no such member.
+    Lacks(Rc<str>),
+    /// Some member with such a key satisfies the demand.
+    Has(Keys, u32),
+}
+
+impl Literal {
+    /// The objects in which it holds.
+    pub(super) fn objects(&self) -> Objects {
+        match self {
+            Self::Lacks(key) => Objects::without(key),
+            Self::Has(Keys::Named(key), demand) => Objects {
+                required: [key.clone()].into_iter().collect(),
+                members: vec![(Keys::Named(key.clone()), only(*demand))],
+                ..Objects::default()
+            },
+            Self::Has(keys, demand) => Objects { some: vec![(keys.clone(), *demand)], ..Objects::default() },
+        }
+    }
+
+    /// Those in which it doesn't.
+    pub(super) fn others(&self) -> Objects {
+        match self {
+            Self::Lacks(key) => Objects { required: [key.clone()].into_iter().collect(), ..Objects::default() },
+            Self::Has(keys, demand) => {
+                Objects { members: vec![(keys.clone(), only(opposite(*demand)))], ..Objects::default() }
+            }
+        }
+    }
+}
+
 /// Objects.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Objects {
@@ -236,6 +270,8 @@ pub(super) struct Objects {
     pub(super) members: Vec<(Keys, Demands)>,
     /// For each of these, some member with such a key satisfies the demand.
     pub(super) some: Vec<(Keys, u32)>,
+    /// Of each of these lists, some literal holds.
+    pub(super) clauses: Vec<Rc<[Literal]>>,
     pub(super) required: IndexSet<Rc<str>>,
     /// Conditions on all keys.
     pub(super) names: Vec<Demands>,
@@ -252,6 +288,7 @@ impl Default for Objects {
             order: IndexSet::default(),
             members: Vec::new(),
             some: Vec::new(),
+            clauses: Vec::new(),
             required: IndexSet::default(),
             names: Vec::new(),
             lo: 0,
@@ -284,6 +321,7 @@ impl Objects {
             && self.hi >= other.hi
             && self.required.iter().all(|key| other.required.contains(key))
             && self.some.iter().all(|some| other.some.contains(some))
+            && self.clauses.iter().all(|clause| other.clauses.contains(clause))
             && self.names.iter().all(|names| other.names.contains(names))
             && self.members.iter().all(told)
     }
@@ -320,6 +358,11 @@ impl Objects {
         for some in &other.some {
             if !met.some.contains(some) {
                 met.some.push(some.clone());
+            }
+        }
+        for clause in &other.clauses {
+            if !met.clauses.contains(clause) {
+                met.clauses.push(clause.clone());
             }
         }
         for names in &other.names {

@@ -271,8 +271,10 @@ impl<'r, 'a> Emitter<'r, 'a> {
                     simple.push(self.exactly(&value, self.depth)?);
                     slot.types.objects = true;
                 }
-            } else if let Some(planned) = PlannedObject::new(self.reader, objects)? {
-                slot.objects.push(planned);
+            } else {
+                for objects in self.reader.expanded(objects)? {
+                    slot.objects.extend(PlannedObject::new(self.reader, &objects)?);
+                }
             }
         }
         simple.retain(|&e| e != EMPTY);
@@ -413,7 +415,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
             return EMPTY;
         }
         let mut declared = Vec::new();
-        let mut ordered = 0;
+        let (mut ordered, mut owed) = (0, object.owed);
         for (i, member) in object.declared.iter().enumerate() {
             if self.is_alive(&member.demands) {
                 let value = self.rule(&member.demands);
@@ -423,8 +425,17 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 });
                 let fulfils = self.fulfilments(&member.fulfils);
                 let key = spelled(&member.key);
-                declared.push(Declared { key, spellings, value, required: member.required, fulfils });
+                declared.push(Declared {
+                    key,
+                    spellings,
+                    value,
+                    required: member.required,
+                    fulfils,
+                    absent: member.absent,
+                });
                 ordered += u32::from(i < object.ordered);
+            } else {
+                owed &= !member.absent;
             }
         }
         let mut undeclared = Vec::new();
@@ -437,7 +448,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
         }
         let spec =
             MembersSpec { declared: declared.into(), ordered, undeclared: undeclared.into(), layout: self.layout() };
-        self.store.object(spec, object.lo, object.hi, object.obligations)
+        self.store.object(spec, object.lo, object.hi, owed)
     }
 
     /// One value, as `enum` and `const` give it, with so many arrays and objects around it.
@@ -470,6 +481,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
                         value: store.rule(self.exactly(v, inside)?),
                         required: true,
                         fulfils: Box::default(),
+                        absent: 0,
                     });
                 }
                 let n = declared.len() as u32;

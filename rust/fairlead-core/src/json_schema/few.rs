@@ -162,10 +162,19 @@ impl<'r, 'a, F: Fn(&Demands) -> bool> Counting<'r, 'a, F> {
         if let Some(value) = &objects.exact {
             return Ok(Some(vec![(**value).clone()]));
         }
+        let mut all = Vec::new();
+        for objects in self.reader.expanded(objects)? {
+            let Some(more) = self.of_members(&objects)? else { return Ok(None) };
+            all.extend(more);
+        }
+        Ok(Some(all))
+    }
+
+    fn of_members(&mut self, objects: &Objects) -> Result<Option<Vec<Value>>, Error> {
         let planned = PlannedObject::new(self.reader, objects)?.filter(|planned| planned.alive(&self.alive));
         let Some(planned) = planned else { return Ok(Some(Vec::new())) };
         let room = planned.hi > planned.declared.iter().filter(|member| member.required).count() as u32;
-        let plain = planned.obligations == 0;
+        let plain = planned.owed == 0;
         if room && planned.undeclared.iter().any(|kind| (self.alive)(&kind.demands)) {
             return many(plain);
         }

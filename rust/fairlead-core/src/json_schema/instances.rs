@@ -1,8 +1,8 @@
 //! Whether a value satisfies a schema: `const` and `enum` beside other keywords.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::composite::{Arrays, Objects};
+use super::composite::{Arrays, Literal, Objects};
 use super::read::Reader;
 use super::shape::{Demands, Strings, only, same};
 use crate::automata::{Decimal, ExprId, Store, UNBOUNDED};
@@ -88,14 +88,29 @@ impl Reader<'_> {
                 return Ok(false);
             }
         }
-        for (keys, demand) in &objects.some {
-            let mine = map.iter().filter(|(key, _)| keys.has(self.store, key));
-            let mine: Vec<&Value> = mine.map(|(_, item)| item).collect();
-            if !self.any_of(&mine, |me, item| me.admits(&only(*demand), item))? {
+        let some = objects.some.iter().map(|(keys, demand)| Literal::Has(keys.clone(), *demand));
+        for literal in some {
+            if !self.holds(&literal, map)? {
+                return Ok(false);
+            }
+        }
+        for clause in &objects.clauses {
+            if !self.any_of(clause, |me, literal| me.holds(literal, map))? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    fn holds(&mut self, literal: &Literal, map: &Map<String, Value>) -> Result<bool, Error> {
+        match literal {
+            Literal::Lacks(key) => Ok(!map.contains_key(&**key)),
+            Literal::Has(keys, demand) => {
+                let mine = map.iter().filter(|(key, _)| keys.has(self.store, key));
+                let mine: Vec<&Value> = mine.map(|(_, item)| item).collect();
+                self.any_of(&mine, |me, item| me.admits(&only(*demand), item))
+            }
+        }
     }
 
     /// The texts of some strings, if there are no more than so many.

@@ -5,6 +5,7 @@
 //! token: what is unsupported is an error with its JSON pointer, never discovered later.
 
 mod branches;
+mod clauses;
 mod complement;
 mod composite;
 mod distinct;

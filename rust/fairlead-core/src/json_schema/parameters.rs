@@ -89,8 +89,10 @@ impl Emitter<'_, '_> {
                 let what = "objects that are given as a whole can't be written as parameters";
                 return Err(Error::unsupported("", "const", what));
             }
-            if let Some(object) = PlannedObject::new(self.reader, objects)? {
-                planned.push(self.plan_parameters(&object, is_text)?);
+            for objects in self.reader.expanded(objects)? {
+                if let Some(object) = PlannedObject::new(self.reader, &objects)? {
+                    planned.push(self.plan_parameters(&object, is_text)?);
+                }
             }
         }
         if let Err(overlapping) = self.settle()? {
@@ -115,7 +117,7 @@ impl Emitter<'_, '_> {
         if (object.hi as usize) < named.len() {
             return refuse("maxProperties", "a greatest number of members below that of those that are named");
         }
-        if object.obligations > 0 {
+        if object.owed != 0 {
             return refuse("not", "a condition that some member has to fulfil");
         }
         let mut parameters = Vec::new();

@@ -1,24 +1,26 @@
 //! Arrays and objects ready to be emitted: which demands meet at each item and member, and what has to happen
 //! somewhere among them.
 
+use std::borrow::Cow;
+use std::ops::BitOr;
 use std::rc::Rc;
 
 use super::IndexSet;
 use hashbrown::HashSet;
 
-use super::composite::{Arrays, Count, Keys, Objects};
+use super::composite::{Arrays, Count, Keys, Literal, Objects};
 use super::read::Reader;
 use super::shape::{ALWAYS, Demands, both, only, opposite};
-use crate::automata::{ExprId, Kinds, Tally, UNBOUNDED, members_owed};
+use crate::automata::{ExprId, Kinds, MemberWays, Tally, UNBOUNDED, members_owed};
 use crate::error::Error;
 
 /// Up to so many possible undeclared keys are enumerated.
 pub(crate) const FEW_KEYS: usize = 128;
 /// Conditions on how many items match that may meet in one array: each doubles the ways to read an item.
 const MANY_COUNTS: usize = 6;
-/// Conditions that some member has to fulfil, in one object; and those with a schema, for one key.
-const MANY_OBLIGATIONS: usize = 8;
-const MANY_AT_A_KEY: usize = 4;
+/// Conditions that some member has to fulfil, in one object; and sets of them that the values of one key can fulfil.
+const MANY_OBLIGATIONS: usize = 15;
+const MANY_AT_A_KEY: usize = 32;
 /// Steps that one question about an array with counts may take.
 const MANY_STEPS: f64 = 20_000.0;
 
@@ -94,6 +96,8 @@ pub(super) struct PlannedMember {
     pub(super) required: bool,
     /// Demands that fulfil obligations of the object, one bit each.
     pub(super) fulfils: Vec<(u16, Demands)>,
+    /// Obligations that are fulfilled if it isn't there.
+    pub(super) absent: u16,
 }
 
 /// A kind of undeclared keys.
@@ -115,43 +119,111 @@ pub(super) struct PlannedObject {
     pub(super) undeclared: Vec<PlannedKind>,
     pub(super) lo: u32,
     pub(super) hi: u32,
-    /// How many obligations there are.
-    pub(super) obligations: u32,
+    /// What some member has to fulfil, one bit each.
+    pub(super) owed: u16,
 }
 
-/// The ways to fulfil some of an object's obligations with one member: those that ask for a key only are fulfilled
-/// anyway.
-fn fulfilments(demands: &Demands, owed: &[(usize, u32)]) -> Result<Vec<(u16, Demands)>, Error> {
-    let anyway: u16 = owed.iter().filter(|(_, demand)| *demand == ALWAYS).map(|(i, _)| 1u16 << i).sum();
-    let asked: Vec<_> = owed.iter().filter(|(_, demand)| *demand != ALWAYS).collect();
-    if asked.len() > MANY_AT_A_KEY {
-        let what = format!("more than {MANY_AT_A_KEY} conditions that some member has to fulfil meet at one key");
-        return Err(Error::limit(what));
+/// What members fulfil.
+struct Obligations<'o> {
+    /// Of each obligation, the literals of which one must hold.
+    all: Vec<Vec<Cow<'o, Literal>>>,
+}
+
+impl<'o> Obligations<'o> {
+    fn of(objects: &'o Objects) -> Result<Self, Error> {
+        let some = objects.some.iter().map(|(keys, demand)| vec![Cow::Owned(Literal::Has(keys.clone(), *demand))]);
+        let clauses = objects.clauses.iter().map(|clause| clause.iter().map(Cow::Borrowed).collect());
+        let all: Vec<_> = some.chain(clauses).collect();
+        if all.len() > MANY_OBLIGATIONS {
+            let what = format!("more than {MANY_OBLIGATIONS} conditions that some member has to fulfil meet");
+            return Err(Error::limit(what));
+        }
+        Ok(Self { all })
     }
-    let mut out = vec![(anyway, demands.clone())];
-    for (i, demand) in asked {
-        let more: Vec<_> = out.iter().map(|(of, d)| (of | 1 << i, both(d, &only(*demand)))).collect();
-        out.extend(more);
+
+    fn literals(&self) -> impl Iterator<Item = (u16, &Literal)> {
+        self.all.iter().enumerate().flat_map(|(i, literals)| literals.iter().map(move |literal| (1 << i, &**literal)))
     }
-    out.retain(|(of, _)| *of != 0);
-    Ok(out)
+
+    /// The keys that they are about.
+    fn keys(&self) -> impl Iterator<Item = &Keys> {
+        self.literals().filter_map(|(_, literal)| match literal {
+            Literal::Has(keys, _) => Some(keys),
+            Literal::Lacks(_) => None,
+        })
+    }
+
+    /// Keys that are named one by one.
+    fn named(&self) -> impl Iterator<Item = &Rc<str>> {
+        self.literals().filter_map(|(_, literal)| match literal {
+            Literal::Has(Keys::Named(key), _) | Literal::Lacks(key) => Some(key),
+            Literal::Has(..) => None,
+        })
+    }
+
+    /// Those that are fulfilled if there is no such member.
+    fn without(&self, key: &str) -> u16 {
+        let lacks = |(bit, literal): (u16, &Literal)| match literal {
+            Literal::Lacks(name) if **name == *key => bit,
+            _ => 0,
+        };
+        self.literals().map(lacks).fold(0, BitOr::bitor)
+    }
+
+    /// The ways in which the value of one member fulfils some: sets of obligations, each with what it takes.
+    fn fulfilments(
+        &self,
+        reader: &mut Reader<'_>,
+        demands: &Demands,
+        concerned: impl Fn(&Keys) -> bool,
+    ) -> Result<Vec<(u16, Demands)>, Error> {
+        let mut anyway = 0;
+        let mut asked = Vec::new();
+        for (bit, literal) in self.literals() {
+            match literal {
+                Literal::Has(keys, ALWAYS) if concerned(keys) => anyway |= bit,
+                Literal::Has(keys, demand) if concerned(keys) => asked.push((bit, *demand)),
+                _ => {}
+            }
+        }
+        asked.retain(|(bit, _)| anyway & bit == 0);
+        // What values fulfil, with what exactly they are: together all values.
+        let mut cells = vec![(anyway, demands.clone(), demands.clone())];
+        for (bit, demand) in asked {
+            let mut more = Vec::with_capacity(cells.len() * 2);
+            for (of, takes, exactly) in cells {
+                let (yes, no) = (both(&exactly, &only(demand)), both(&exactly, &only(opposite(demand))));
+                if of & bit == 0 && !reader.is_empty(&yes)? {
+                    more.push((of | bit, both(&takes, &only(demand)), yes));
+                }
+                if of & bit != 0 || !reader.is_empty(&no)? {
+                    more.push((of, takes, if of & bit == 0 { no } else { exactly }));
+                }
+            }
+            cells = more;
+            if cells.len() > MANY_AT_A_KEY {
+                let what = "too many conditions that some member has to fulfil meet at one key";
+                return Err(Error::limit(what));
+            }
+        }
+        let ways = cells.into_iter().filter(|(of, ..)| *of != 0).map(|(of, takes, _)| (of, takes));
+        Ok(ways.collect())
+    }
 }
 
 impl PlannedObject {
     /// `None` if there is no such object.
     pub(super) fn new(reader: &mut Reader<'_>, objects: &Objects) -> Result<Option<Self>, Error> {
         let store = reader.store;
-        if objects.some.len() > MANY_OBLIGATIONS {
-            let what = format!("more than {MANY_OBLIGATIONS} conditions that some member has to fulfil meet");
-            return Err(Error::limit(what));
-        }
+        let obligations = Obligations::of(objects)?;
         let named = objects.members.iter().filter_map(|(keys, _)| match keys {
             Keys::Named(key) => Some(key),
             _ => None,
         });
-        let mut keys: IndexSet<Rc<str>> = objects.order.iter().chain(&objects.required).chain(named).cloned().collect();
+        let named = objects.order.iter().chain(&objects.required).chain(named).chain(obligations.named());
+        let mut keys: IndexSet<Rc<str>> = named.cloned().collect();
         // Keys that an exception names are to be told apart as well.
-        let all = objects.members.iter().map(|(keys, _)| keys).chain(objects.some.iter().map(|(keys, _)| keys));
+        let all = objects.members.iter().map(|(keys, _)| keys).chain(obligations.keys());
         for excepted in all {
             if let Keys::Others(names, _) = excepted {
                 keys.extend(names.iter().cloned());
@@ -162,23 +234,25 @@ impl PlannedObject {
             names.push(reader.key_content(demands)?);
         }
         let admitted = |key: &str| names.iter().all(|content| store.matches(*content, key.as_bytes()));
+        let mut owed = ((1u32 << obligations.all.len()) - 1) as u16;
         let mut declared = Vec::new();
         for key in &keys {
             let required = objects.required.contains(key);
             if admitted(key) {
                 let demands = objects.demands(store, key);
-                let owed = objects.some.iter().enumerate().filter(|(_, (keys, _))| keys.has(store, key));
-                let owed: Vec<_> = owed.map(|(i, (_, demand))| (i, *demand)).collect();
-                let fulfils = fulfilments(&demands, &owed)?;
-                declared.push(PlannedMember { key: key.clone(), demands, required, fulfils });
+                let fulfils = obligations.fulfilments(reader, &demands, |keys| keys.has(store, key))?;
+                let absent = obligations.without(key);
+                declared.push(PlannedMember { key: key.clone(), demands, required, fulfils, absent });
             } else if required {
                 return Ok(None);
+            } else {
+                owed &= !obligations.without(key);
             }
         }
         let named = declared.len();
         let ordered = if reader.options.any_order { 0 } else { named };
         let mut undeclared = Vec::new();
-        for kind in undeclared_kinds(reader, objects, &keys, &names)? {
+        for kind in undeclared_kinds(reader, objects, &obligations, &keys, &names)? {
             // A few possible keys are as good as declared ones, and it is known when they run out.
             match store.few_words(kind.content, FEW_KEYS) {
                 Some(words) => declared.extend(words.into_iter().map(|word| PlannedMember {
@@ -186,6 +260,7 @@ impl PlannedObject {
                     demands: kind.demands.clone(),
                     required: false,
                     fulfils: kind.fulfils.clone(),
+                    absent: 0,
                 })),
                 None => undeclared.push(kind),
             }
@@ -206,8 +281,7 @@ impl PlannedObject {
                 return Err(Error::unsupported("", "minProperties", what));
             }
         }
-        let obligations = objects.some.len() as u32;
-        Ok(Some(Self { declared, named, ordered, undeclared, lo, hi, obligations }))
+        Ok(Some(Self { declared, named, ordered, undeclared, lo, hi, owed }))
     }
 
     pub(super) fn demands(&self) -> impl Iterator<Item = &Demands> {
@@ -228,33 +302,36 @@ impl PlannedObject {
     }
 
     fn can_fulfil(&self, alive: &impl Fn(&Demands) -> bool) -> bool {
-        if self.obligations == 0 {
+        if self.owed == 0 {
             return true;
         }
         let ways = |fulfils: &[(u16, Demands)]| -> Vec<u16> {
             fulfils.iter().filter(|(_, demands)| alive(demands)).map(|(of, _)| *of).collect()
         };
-        let part = |required: bool| -> Vec<Vec<u16>> {
-            self.declared.iter().filter(|m| m.required == required).map(|m| ways(&m.fulfils)).collect()
+        let member = |m: &PlannedMember| MemberWays {
+            required: m.required,
+            present: if alive(&m.demands) { ways(&m.fulfils) } else { Vec::new() },
+            absent: m.absent,
         };
-        let (required, optional) = (part(true), part(false));
+        let members: Vec<MemberWays> = self.declared.iter().map(member).collect();
         let again: Vec<Vec<u16>> = self.undeclared.iter().map(|kind| ways(&kind.fulfils)).collect();
-        let owed = ((1u32 << self.obligations) - 1) as u16;
-        let more = members_owed(owed, &required, &optional, &again);
-        more.is_some_and(|more| (required.len() as u32).saturating_add(more) <= self.hi)
+        let required = members.iter().filter(|m| m.required).count() as u32;
+        let more = members_owed(self.owed, &members, &again, self.hi);
+        more.is_some_and(|more| required.saturating_add(more) <= self.hi)
     }
 }
 
 /// Undeclared keys, divided by which of the patterns they match.
 fn undeclared_kinds(
-    reader: &Reader<'_>,
+    reader: &mut Reader<'_>,
     objects: &Objects,
+    obligations: &Obligations<'_>,
     keys: &IndexSet<Rc<str>>,
     names: &[ExprId],
 ) -> Result<Vec<PlannedKind>, Error> {
     let store = reader.store;
     let mut patterns: IndexSet<ExprId> = IndexSet::default();
-    let about = objects.members.iter().map(|(keys, _)| keys).chain(objects.some.iter().map(|(keys, _)| keys));
+    let about = objects.members.iter().map(|(keys, _)| keys).chain(obligations.keys());
     for keys in about {
         match keys {
             Keys::Matching(pattern) => drop(patterns.insert(*pattern)),
@@ -286,9 +363,7 @@ fn undeclared_kinds(
         };
         let mine = objects.members.iter().filter(|(keys, _)| concerned(keys));
         let demands = mine.fold(Rc::new([]) as Demands, |all, (_, more)| both(&all, more));
-        let owed = objects.some.iter().enumerate().filter(|(_, (keys, _))| concerned(keys));
-        let owed: Vec<_> = owed.map(|(i, (_, demand))| (i, *demand)).collect();
-        let fulfils = fulfilments(&demands, &owed)?;
+        let fulfils = obligations.fulfilments(reader, &demands, concerned)?;
         out.push(PlannedKind { content, demands, fulfils });
     }
     Ok(out)
