@@ -246,12 +246,15 @@ def test_requests_per_minute_is_shared_by_threads(server):
     from conftest_remote import make
 
     model = make("openai", server.url, "ok", requests_per_minute=1200)
+    # The first request of a process waits for imports, and so would those that come together with it.
+    model.generate(ASK)
+    begun = time.monotonic()
     threads = [threading.Thread(target=model.generate, args=(ASK,)) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert max(server.times) - min(server.times) > 0.15
+    assert max(server.times) - begun > 0.19
 
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "lookup", "arguments": '{"word": "brace"}'}}
