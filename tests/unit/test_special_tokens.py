@@ -291,6 +291,66 @@ def test_mistakes_in_tags_have_their_place(compiler, format, pointer):
         compiler.compile_grammar(tag(**format))
 
 
+def test_names_in_tags_are_the_tokens(info, compiler):
+    size = info.vocab_size
+    tool = {"type": "tag", "begin": "<|call|>f:", "content": {"type": "regex", "pattern": "[0-9]"}, "end": "<|end|>"}
+    other = {**tool, "begin": "<|other|>"}
+    matcher = GrammarMatcher(
+        compiler.compile_grammar(tag(type="tags_with_separator", tags=[tool], separator="<|other|>;"))
+    )
+    assert allowed(matcher, size) == {CALL, STOP}
+    for step in ([CALL, *ids("f:1"), END, OTHER, *ids(";"), CALL, *ids("f:2"), END],):
+        assert matcher.validate_tokens(step) == len(step)
+    for token in (CALL, *ids("f:1")):
+        assert matcher.accept_token(token)
+    assert allowed(matcher, size) == {END}
+    assert matcher.accept_token(END) and allowed(matcher, size) == {OTHER, STOP}
+    # What a text has to be elsewhere is one in no other spelling.
+    assert not GrammarMatcher(compiler.compile_grammar(tag(**tool))).accept_string("<")
+
+    # Free text goes on as text; a trigger that ends inside of a name waits for the token.
+    for triggers in (["<|call|>", "<|other|>"], ["<|call", "<|oth"], ["<"]):
+        triggered = tag(type="triggered_tags", triggers=triggers, tags=[tool, other], excludes=["<|end|>", "no"])
+        matcher = GrammarMatcher(compiler.compile_grammar(triggered))
+        free = allowed(matcher, size)
+        assert {CALL, OTHER, STOP, *ids("ab")} <= free and END not in free
+        assert matcher.accept_string("n") and ids("o")[0] not in allowed(matcher, size)
+        assert matcher.accept_token(CALL) and allowed(matcher, size) == set(ids("f"))
+        assert matcher.accept_string("f:1") and matcher.accept_token(END)
+        assert matcher.accept_token(OTHER) and allowed(matcher, size) == set(ids("0123456789"))
+    with pytest.raises(GrammarError, match="/format/tags/0/begin"):
+        compiler.compile_grammar(tag(type="triggered_tags", triggers=["<|other|>", "|call"], tags=[tool]))
+
+    rules = [["<|call|>", {"type": "const_string", "value": "a<|end|>"}]]
+    matcher = GrammarMatcher(compiler.compile_grammar(tag(type="dispatch", rules=rules)))
+    assert matcher.accept_string("x") and matcher.accept_token(CALL) and matcher.accept_token(ids("a")[0])
+    assert allowed(matcher, size) == {END}
+    old = {
+        "structures": [{"begin": "<|call|>", "schema": {"type": "null"}, "end": "<|end|>"}],
+        "triggers": ["<|call|>"],
+    }
+    matcher = GrammarMatcher(compiler.compile_grammar(Grammar.structural_tag(old)))
+    assert matcher.accept_token(CALL) and matcher.accept_string("null") and allowed(matcher, size) == {END}
+
+
+def test_the_name_of_a_stop_token_ends_a_tag(info, compiler):
+    size = info.vocab_size
+    text = {"type": "any_text", "excludes": ["x"]}
+    both = tag(type="tag", begin="", content=text, end=["<|end|>", "<|stop|>", "</a>"])
+    matcher = GrammarMatcher(compiler.compile_grammar(both))
+    assert matcher.accept_string("abc") and not matcher.accept_string("x")
+    assert {END, STOP} <= allowed(matcher, size) and CALL not in allowed(matcher, size)
+    ended = matcher.fork()
+    assert ended.accept_token(END) and allowed(ended, size) == {STOP}
+    assert matcher.accept_string("</a>") and allowed(matcher, size) == {STOP}
+    number = tag(type="tag", begin="n", content={"type": "regex", "pattern": "[0-9]+"}, end=".<|stop|>")
+    matcher = GrammarMatcher(compiler.compile_grammar(number))
+    assert matcher.accept_string("n12.") and allowed(matcher, size) == {STOP}
+    # Anywhere else it can't stand, so that there it is a text.
+    matcher = GrammarMatcher(compiler.compile_grammar(tag(type="const_string", value="<|stop|>a")))
+    assert matcher.accept_string("<|stop|>a") and matcher.is_completed()
+
+
 def test_special_tokens_of_a_tokenizer():
     pytest.importorskip("transformers")
     from tests import tiny

@@ -126,7 +126,7 @@ def test_tags_that_nothing_completes_are_not_begun() -> None:
     never = {
         "type": "tag",
         "begin": "<u>",
-        "content": {"type": "any_text", "excludes": ["</"]},
+        "content": {"type": "regex", "pattern": "a+", "excludes": ["a"]},
         "end": "</u>",
     }
     tag = {"type": "structural_tag", "format": {"type": "tags_with_separator", "tags": [never, TAG], "separator": ","}}

@@ -24,8 +24,8 @@ impl Store {
 
     fn writes_text(&self, text: &[u8]) -> bool {
         self.alphabet.is_none()
-            || Vocabulary::is_special(text)
-            || std::str::from_utf8(text).is_ok_and(|text| text.chars().all(|c| self.writes(c)))
+            || std::str::from_utf8(&Vocabulary::without_special(text))
+                .is_ok_and(|text| text.chars().all(|c| self.writes(c)))
     }
 
     /// One byte of a set; ASCII ones only if the vocabulary can write them.

@@ -1,7 +1,9 @@
 //! Structural tags in `XGrammar`'s JSON form: free text until a trigger, then a tag with a constrained content.
 //!
-//! Free text holds no trigger and no excluded text. Where one trigger ends is therefore fixed: the first time that any of
-//! them is complete.
+//! Free text holds no trigger and no excluded text, none that reaches into a trigger either. Where one trigger ends is
+//! therefore fixed: the first time that any of them is complete.
+//!
+//! The name of a special token in a text stands for the token, that of a stop token at the end of a tag for the end of all.
 
 use serde_json::{Map, Value};
 
@@ -135,8 +137,9 @@ fn named<'v>(value: &'v Value, pointer: &str) -> Result<Token<'v>, Error> {
 /// Texts, each with what follows it.
 type Entries = Vec<(Box<[u8]>, ExprId)>;
 
-/// A tag: its begin, and what follows it.
+/// A tag: its begin as it is given and as it is written, and what follows it.
 struct Tag {
+    given: Box<[u8]>,
     begin: Box<[u8]>,
     rest: ExprId,
     pointer: String,
@@ -160,9 +163,11 @@ pub(super) fn lower(store: &Store, text: &str, limits: &Limits) -> Result<ExprId
             tag.only(&["begin", "schema", "end"])?;
             let (schema, at) = tag.get("schema")?;
             let content = reader.schema(schema, &at, &JsonOptions::default(), None)?;
-            let rest = store.concat(content, store.literal(tag.text("end")?.as_bytes()));
-            let begin = tag.text("begin")?.as_bytes().into();
-            tags.push(Tag { begin, rest, pointer: format!("{pointer}/begin") });
+            let end = reader.written(tokens::before_stop(store, tag.text("end")?).as_bytes());
+            let rest = store.concat(content, store.literal(&end));
+            let given: Box<[u8]> = tag.text("begin")?.as_bytes().into();
+            let begin = reader.written(&given);
+            tags.push(Tag { given, begin, rest, pointer: format!("{pointer}/begin") });
         }
         let triggers = bytes(&root.texts("triggers", false)?);
         return reader.triggered(&triggers, &tags, &[], &root, (false, false));
@@ -208,7 +213,7 @@ impl<'a> Reader<'a> {
         match format.text("type")? {
             "const_string" => {
                 format.only(&["value"])?;
-                Ok(store.literal(format.text("value")?.as_bytes()))
+                Ok(store.literal(&self.written(format.text("value")?.as_bytes())))
             }
             "json_schema" => {
                 format.only(&["json_schema", "style", "any_order", "max_whitespace_cnt", "excludes"])?;
@@ -245,7 +250,7 @@ impl<'a> Reader<'a> {
                 format.only(&["pattern", "excludes"])?;
                 let e = regex::compile(store, format.text("pattern")?, Dialect::Whole, self.limits);
                 let e = e.map_err(|e| at_pointer(e, "pattern"))?;
-                Ok(store.call_of(without(store, e, &bytes(&format.texts("excludes", true)?))))
+                Ok(store.call_of(without(store, e, &self.texts(&format, "excludes")?)))
             }
             "any_text" => {
                 let (text, excludes) = self.free_text(&format)?;
@@ -308,13 +313,13 @@ impl<'a> Reader<'a> {
                 let tags = self.tags(&format)?;
                 let ends = (format.flag("at_least_one", false)?, format.flag("stop_after_first", false)?);
                 let triggers = bytes(&format.texts("triggers", false)?);
-                self.triggered(&triggers, &tags, &bytes(&format.texts("excludes", true)?), &format, ends)
+                self.triggered(&triggers, &tags, &self.texts(&format, "excludes")?, &format, ends)
             }
             "tags_with_separator" => {
                 format.only(&["tags", "separator", "at_least_one", "stop_after_first"])?;
                 let tags = self.tags(&format)?;
                 let any = store.union(tags.iter().map(|tag| store.literal_then(&tag.begin, tag.rest)));
-                let separator = store.literal(format.text("separator")?.as_bytes());
+                let separator = store.literal(&self.written(format.text("separator")?.as_bytes()));
                 let any = store.call_of(any);
                 let more = store.repeat(store.concat(separator, any), 0, UNBOUNDED);
                 let first = if format.flag("stop_after_first", false)? { any } else { store.concat(any, more) };
@@ -323,10 +328,10 @@ impl<'a> Reader<'a> {
             "dispatch" => {
                 format.only(&["rules", "loop", "excludes"])?;
                 let branches = self.rules(&format, |rule, pointer| match rule.as_str() {
-                    Some(text) if !text.is_empty() => Ok(text.as_bytes().into()),
+                    Some(text) if !text.is_empty() => Ok(self.written(text.as_bytes())),
                     _ => fail(pointer, "a text that is not empty is expected here"),
                 })?;
-                Ok(self.dispatch(&branches, &bytes(&format.texts("excludes", true)?), format.flag("loop", true)?))
+                Ok(self.dispatch(&branches, &self.texts(&format, "excludes")?, format.flag("loop", true)?))
             }
             "any_tokens" => {
                 format.only(&["exclude_tokens", "max_tokens"])?;
@@ -344,6 +349,16 @@ impl<'a> Reader<'a> {
             }
             kind => fail(&format.at("type"), format!("{kind:?} is no type of format")),
         }
+    }
+
+    /// What is written for a text.
+    fn written(&self, text: &[u8]) -> Box<[u8]> {
+        tokens::written(self.store, text, 0).0
+    }
+
+    /// What is written for the texts of a field that may be absent.
+    fn texts(&self, format: &Object<'a>, name: &str) -> Result<Texts, Error> {
+        Ok(format.texts(name, true)?.iter().map(|text| self.written(text.as_bytes())).collect())
     }
 
     /// A number of characters.
@@ -377,7 +392,7 @@ impl<'a> Reader<'a> {
                 self.store.repeat(self.store.char_class(&[('\0', char::MAX)]), 0, most)
             }
         };
-        Ok((text, bytes(&format.texts("excludes", true)?)))
+        Ok((text, self.texts(format, "excludes")?))
     }
 
     /// A token, given by its name or its id.
@@ -418,7 +433,7 @@ impl<'a> Reader<'a> {
         tags.into_iter().map(|(value, pointer)| self.tag(value, &pointer)).collect()
     }
 
-    /// A begin or an end: a text, or a format of type token.
+    /// A begin or an end as it is given: a text, or what spells the token of a format of that type.
     fn edge(&self, value: &Value, pointer: &str) -> Result<Box<[u8]>, Error> {
         match value {
             Value::String(text) => Ok(text.as_bytes().into()),
@@ -441,29 +456,41 @@ impl<'a> Reader<'a> {
         if tag.map.get("type").is_some_and(|kind| kind != "tag") {
             return fail(&tag.at("type"), "a tag is expected here");
         }
-        let ends: Texts = match tag.get("end")? {
-            (Value::Array(ends), pointer) if !ends.is_empty() => {
-                let each = ends.iter().enumerate().map(|(i, end)| self.edge(end, &format!("{pointer}/{i}")));
-                each.collect::<Result<_, _>>()?
-            }
-            (end, pointer) => vec![self.edge(end, &pointer)?],
-        };
-        let (begin, at) = tag.get("begin")?;
-        let begin = self.edge(begin, &at)?;
-        let (value, at) = tag.get("content")?;
         let store = self.store;
-        let content = Object::of(value, &at)?;
-        let free = content.map.get("type").is_some_and(|kind| kind == "any_text") && ends.iter().all(|e| !e.is_empty());
-        let rest = if free {
-            // Free text ends where an end of the tag is first complete.
-            let branches: Vec<Branch> = ends.iter().map(|end| (end.clone(), EPS)).collect();
-            let (text, excludes) = self.free_text(&content)?;
-            self.until(self.timed(&content, text)?, &branches, &excludes)
-        } else {
-            let end = store.union(ends.iter().map(|end| store.literal(end)));
-            store.concat(self.format(value, &at)?, end)
+        let ends: Vec<(&Value, String)> = match tag.get("end")? {
+            (Value::Array(ends), pointer) if !ends.is_empty() => {
+                ends.iter().enumerate().map(|(i, end)| (end, format!("{pointer}/{i}"))).collect()
+            }
+            end => vec![end],
         };
-        Ok(Tag { begin, rest, pointer: tag.at("begin") })
+        let (mut texts, mut stops) = (Texts::new(), false);
+        for (end, pointer) in ends {
+            match end.as_str().map(|text| (text, tokens::before_stop(store, text))) {
+                Some((text, "")) if !text.is_empty() => stops = true,
+                Some((_, text)) => texts.push(self.written(text.as_bytes())),
+                None => texts.push(self.edge(end, &pointer)?),
+            }
+        }
+        let (begin, at) = tag.get("begin")?;
+        let given = self.edge(begin, &at)?;
+        let begin = self.written(&given);
+        let (value, at) = tag.get("content")?;
+        let content = Object::of(value, &at)?;
+        let free =
+            content.map.get("type").is_some_and(|kind| kind == "any_text") && texts.iter().all(|e| !e.is_empty());
+        let rest = if free {
+            // Free text ends where an end of the tag is first complete. The end isn't part of it, so what is excluded may
+            // be in the end.
+            let branches: Vec<Branch> = texts.iter().map(|end| (end.clone(), EPS)).collect();
+            let (text, excludes) = self.free_text(&content)?;
+            let text = self.timed(&content, without(store, text, &excludes))?;
+            let ended = self.until(text, &branches, &[]);
+            if stops { store.union([ended, without(store, text, &texts)]) } else { ended }
+        } else {
+            let ends = texts.iter().map(|end| store.literal(end)).chain(stops.then_some(EPS));
+            store.concat(self.format(value, &at)?, store.union(ends))
+        };
+        Ok(Tag { given, begin, rest, pointer: tag.at("begin") })
     }
 
     /// Free text up to the first time that a text of the branches is complete, and what then follows.
@@ -500,16 +527,23 @@ impl<'a> Reader<'a> {
             let name = if place.map.contains_key("triggers") { "triggers" } else { "trigger_tokens" };
             return fail(&place.at(name), "there must be at least one trigger");
         }
-        let mut branches: Vec<(&Box<[u8]>, Entries)> = triggers.iter().map(|t| (t, Vec::new())).collect();
+        let mut branches: Vec<(Box<[u8]>, Entries)> = triggers.iter().map(|t| (self.written(t), Vec::new())).collect();
         for tag in tags {
-            let mut matching = branches.iter_mut().filter(|(trigger, _)| tag.begin.starts_with(trigger));
-            let (Some((trigger, entries)), None) = (matching.next(), matching.next()) else {
+            let mut matching = triggers.iter().filter(|t| tag.given.starts_with(t) || tag.begin.starts_with(t));
+            let (Some(trigger), None) = (matching.next(), matching.next()) else {
                 return fail(&tag.pointer, "exactly one trigger must be how this begins");
             };
-            entries.push((tag.begin[trigger.len()..].into(), tag.rest));
+            // A trigger that ends inside of a token's name waits for the token.
+            let whole = tag.begin.starts_with(trigger);
+            let cut = if whole { trigger.len() } else { tokens::written(store, &tag.given, trigger.len()).1 };
+            let (head, tail) = tag.begin.split_at(cut);
+            let entry = (tail.into(), tag.rest);
+            match branches.iter_mut().find(|(text, _)| **text == *head) {
+                Some((_, entries)) => entries.push(entry),
+                None => branches.push((head.into(), vec![entry])),
+            }
         }
-        let branches: Vec<Branch> =
-            branches.into_iter().map(|(trigger, entries)| (trigger.clone(), store.switch(entries))).collect();
+        let branches: Vec<Branch> = branches.into_iter().map(|(text, entries)| (text, store.switch(entries))).collect();
         let first = || store.union(tags.iter().map(|tag| store.literal_then(&tag.begin, tag.rest)));
         Ok(match (at_least_one, stop_after_first) {
             (true, true) => first(),

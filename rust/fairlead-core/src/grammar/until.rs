@@ -1,6 +1,6 @@
 //! Free text, and texts that end where they are first complete.
 
-use crate::automata::{EMPTY, ExprId, Store};
+use crate::automata::{ByteSet, EMPTY, ExprId, Store};
 use crate::error::Error;
 use crate::limits::Limits;
 
@@ -25,7 +25,9 @@ pub(super) fn without(store: &Store, text: ExprId, excluded: &[Box<[u8]>]) -> Ex
 /// For each of some endings: free text up to where any of them is first complete, ending included, with nothing of what is
 /// excluded in it.
 pub(super) fn until(store: &Store, free: ExprId, endings: &[Box<[u8]>], excluded: &[Box<[u8]>]) -> Vec<ExprId> {
-    let earlier = store.sequence(&[store.all, any_of(store, endings), some(store)]);
+    // What follows may be a special token, which is no character.
+    let more = store.byte_set(ByteSet::range(0, 255));
+    let earlier = store.sequence(&[store.all, any_of(store, endings), more, store.all]);
     let excluded = store.sequence(&[store.all, any_of(store, excluded), store.all]);
     let wrong = store.not(store.union([earlier, excluded]));
     endings.iter().map(|ending| store.inter([store.concat(free, store.literal(ending)), wrong])).collect()

@@ -170,6 +170,11 @@ impl Vocabulary {
         all
     }
 
+    /// The special tokens that have a name, in no order.
+    pub(crate) fn special_names(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.special.iter().map(|(name, &id)| (&**name, id))
+    }
+
     /// The special token of that name.
     pub(crate) fn special(&self, name: &str) -> Option<u32> {
         self.special.get(name).copied()
