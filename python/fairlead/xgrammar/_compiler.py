@@ -7,9 +7,9 @@ import threading
 from typing import Any
 
 from fairlead import grammar as ours
-from fairlead.xgrammar._errors import GrammarError, TokenizerError, as_runtime_errors
 from fairlead.xgrammar._grammar import Grammar
 from fairlead.xgrammar._tokenizer_info import TokenizerInfo
+from fairlead.xgrammar.exception import GrammarError, TokenizerError, as_runtime_errors
 
 __all__ = ["CompiledGrammar", "GrammarCompiler"]
 

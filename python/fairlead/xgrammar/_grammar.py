@@ -7,15 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from fairlead import grammar as ours
-from fairlead.xgrammar._errors import (
+from fairlead.xgrammar._model import loaded, plain
+from fairlead.xgrammar._strict import strict
+from fairlead.xgrammar.exception import (
     DeserializeFormatError,
     DeserializeVersionError,
     GrammarError,
     InvalidStructuralTagError,
     as_runtime_errors,
 )
-from fairlead.xgrammar._strict import strict
-from fairlead.xgrammar._structural_tag import StructuralTag, StructuralTagItem, loaded, plain
+from fairlead.xgrammar.structural_tag import StructuralTag, StructuralTagItem
 
 __all__ = ["Grammar", "get_serialization_version"]
 

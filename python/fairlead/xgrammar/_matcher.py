@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fairlead import _core
 from fairlead.xgrammar._compiler import unwrapped
-from fairlead.xgrammar._errors import GrammarError
+from fairlead.xgrammar.exception import GrammarError
 
 if TYPE_CHECKING:
     import torch
