@@ -374,3 +374,36 @@ def test_compiled_grammars_serialize(grammar: Grammar) -> None:
     for bad in ("", "[]", "{}", json.dumps({**data, "fairlead": 0}), json.dumps({**data, "grammar": {"regex": 3}})):
         with pytest.raises(GrammarError):
             compiler.deserialize(bad)
+
+
+def completes(grammar: Grammar, text: str) -> bool:
+    matcher = GrammarMatcher(compiler().compile(grammar))
+    return bool(matcher.accept_string(text) and matcher.is_completed())
+
+
+@pytest.mark.parametrize("ahead", ["", '(= "d")', "(=a)", '(= "c" | [x-z])'])
+def test_a_look_ahead_of_xgrammar_constrains_nothing(ahead: str) -> None:
+    grammar = Grammar.ebnf(f'root ::= a "c"\na ::= "b" | "ab" {ahead}\n')
+    assert [completes(grammar, text) for text in ("bc", "abc", "bd", "b")] == [True, True, False, False]
+
+
+def test_patterns_in_ebnf() -> None:
+    grammar = Grammar.ebnf('root ::= a{2} "!"\na ::= Regex("[0-9]+(x|\\\\.)", json_string=false) | Regex("y?")')
+    assert [completes(grammar, text) for text in ("12x3.!", "y!", "!", "1!", "12x3.4x!")] == [True] * 3 + [False] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "said"),
+    [
+        ('root ::= (= "a") "b"', 1, 10, "at the end of a rule"),
+        ('root ::= ("b" (= "a"))', 1, 15, "at the end of a rule"),
+        ('root ::= "b" (= a)', 1, 17, '"a" is not defined'),
+        ('root ::= "b"\n  Regex("(?=a)")', 2, 3, "look"),
+        ('root ::= Regex("a", json_string=true)', 1, 33, "false"),
+        ('root ::= Regex("")', 1, 16, "not empty"),
+    ],
+)
+def test_mistakes_in_ebnf_have_their_place(text: str, line: int, column: int, said: str) -> None:
+    with pytest.raises(GrammarError, match=said) as caught:
+        compiler().compile(Grammar.ebnf(text))
+    assert (caught.value.line, caught.value.column) == (line, column)

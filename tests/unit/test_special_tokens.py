@@ -141,7 +141,7 @@ def test_tokens_by_their_ids_in_ebnf(info, compiler):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("ExcludeToken(1)", "one token, whichever it is"),
+        ("ExcludeToken(97)", "only special tokens"),
         ("Token(a)", "the id of a token is expected"),
         ("Token(4000000000)", "no token 4000000000"),
         ("TokenTagDispatch((97, root))", "only special tokens"),
@@ -261,9 +261,10 @@ def test_in_ebnf(info, compiler):
     [
         ("<|nobody|>", "no token"),
         ("<|stop|>", "ends the text"),
-        ("!<|end|>", "any number"),
-        ("!<|end|>?", "any number"),
         ("!<think>*", "only special tokens"),
+        ("!<think>", "only special tokens"),
+        ("ExcludeToken(97)", "only special tokens"),
+        ("<[^4000000000]>", "no token 4000000000"),
         ("!a", "a token is written"),
         ("!<[1-4000000000]>*", "no token 4000000000"),
     ],
@@ -279,7 +280,8 @@ def test_what_ebnf_cannot_ask_for(compiler, written, said):
     [
         ({"type": "token", "token": "<|nobody|>"}, "/format/token"),
         ({"type": "token", "token": 1.5}, "/format/token"),
-        ({"type": "exclude_token", "exclude_tokens": ["<|call|>"]}, "/format/type"),
+        ({"type": "exclude_token", "exclude_tokens": ["a"]}, "/format/exclude_tokens"),
+        ({"type": "exclude_token", "max_tokens": 1}, "/format/max_tokens"),
         ({"type": "any_tokens", "exclude_tokens": ["a"]}, "/format/exclude_tokens"),
         ({"type": "any_tokens", "exclude_tokens": [[1]]}, "/format/exclude_tokens/0"),
         ({"type": "token_triggered_tags", "trigger_tokens": [], "tags": [TOOL]}, "/format/trigger_tokens"),
@@ -289,6 +291,66 @@ def test_what_ebnf_cannot_ask_for(compiler, written, said):
 def test_mistakes_in_tags_have_their_place(compiler, format, pointer):
     with pytest.raises(GrammarError, match=pointer):
         compiler.compile_grammar(tag(**format))
+
+
+def exclude(*tokens: object) -> dict[str, object]:
+    return {"type": "exclude_token", "exclude_tokens": list(tokens)}
+
+
+def text(value: str) -> dict[str, object]:
+    return {"type": "const_string", "value": value}
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        tag(type="sequence", elements=[text("{"), exclude("<|call|>", END, "<|stop|>"), text("}")]),
+        Grammar.ebnf(f'root ::= "{{" ExcludeToken({CALL}, {END}) "}}"'),
+        Grammar.ebnf('root ::= "{" !<[262,263]> "}"'),
+        Grammar.lark(f'start: "{{" <[^{CALL}-{END}]> "}}"'),
+    ],
+    ids=["tag", "ebnf", "gbnf", "lark"],
+)
+def test_one_token_whichever_it_is(info, compiler, grammar):
+    size = info.vocab_size
+    compiled = compiler.compile_grammar(grammar)
+    opened = GrammarMatcher(compiled)
+    assert allowed(opened, size) == {ids("{")[0], VOCAB.index('{"')}
+    assert opened.accept_token(ids("{")[0])
+    some = allowed(opened, size)
+    assert {OTHER, *ids("ab{"), *(VOCAB.index(word) for word in ("ab", "abc", '"}'))} <= some
+    assert not some & {CALL, END, STOP}
+    for token in some:
+        matcher = opened.fork()
+        assert matcher.accept_token(token)
+        wrote = VOCAB[token] if token < 256 + len(WORDS) else ""
+        text = wrote if isinstance(wrote, bytes) else wrote.encode()
+        if matcher.is_completed():
+            # The token wrote what follows, too.
+            assert text.endswith(b"}") and len(text) > 1 and allowed(matcher, size) >= {STOP}
+        elif text[:1] < b"\x80":
+            assert allowed(matcher, size) == set(ids("}"))
+        else:
+            # A character of several tokens counts with the last.
+            assert ids("}")[0] not in allowed(matcher, size)
+    # The part that stands before may be of the same token.
+    matcher = GrammarMatcher(compiled)
+    assert matcher.accept_token(VOCAB.index('{"')) and allowed(matcher, size) == set(ids("}"))
+
+
+def test_any_token_and_several_of_them(info, compiler):
+    size = info.vocab_size
+    matcher = matcher_of(compiler, 'start: <[*]> "x"')
+    assert allowed(matcher, size) >= {CALL, END, OTHER, *ids("ax")} and not matcher.is_completed()
+    assert matcher.accept_token(CALL) and allowed(matcher, size) == set(ids("x"))
+    matcher = matcher_of(compiler, f"start: <[^{END}]>~2")
+    assert END not in allowed(matcher, size)
+    # One token may write what both of them have, and no more than two come.
+    assert matcher.accept_token(VOCAB.index("abc")) and matcher.is_completed()
+    assert matcher.accept_token(OTHER) and allowed(matcher, size) == {STOP}
+    matcher = matcher_of(compiler, f"start: <[^{END}]>~2")
+    assert matcher.accept_token(ids("a")[0]) and not matcher.is_completed()
+    assert matcher.accept_token(ids("b")[0]) and allowed(matcher, size) == {STOP}
 
 
 def test_names_in_tags_are_the_tokens(info, compiler):

@@ -141,7 +141,10 @@ def test_tags_that_nothing_completes_are_not_begun() -> None:
         ({"type": "nope"}, "/format/type"),
         ({"type": "const_string"}, "/format"),
         ({"type": "const_string", "value": "a", "more": 1}, "/format/more"),
-        ({"type": "sequence", "elements": [TAG, {"type": "exclude_token"}]}, "/format/elements/1/type"),
+        (
+            {"type": "sequence", "elements": [TAG, {"type": "exclude_token", "max_tokens": 1}]},
+            "/format/elements/1/max_tokens",
+        ),
         ({**TRIGGERED, "triggers": ["<x"]}, "/format/tags/0/begin"),
         ({**TRIGGERED, "triggers": ["<", "<a"]}, "/format/tags/0/begin"),
         ({"type": "any_text", "max_chars": -3}, "/format/max_chars"),

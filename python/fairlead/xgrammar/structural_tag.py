@@ -96,7 +96,7 @@ class TokenFormat(Model):
 
 @dataclass(kw_only=True)
 class ExcludeTokenFormat(Model):
-    """One token that is none of these; refused by compiling."""
+    """One token that is none of these, which are special ones."""
 
     type: Literal["exclude_token"] = "exclude_token"
     exclude_tokens: list[int | str] = field(default_factory=list)
@@ -104,7 +104,7 @@ class ExcludeTokenFormat(Model):
 
 @dataclass(kw_only=True)
 class AnyTokensFormat(Model):
-    """Any number of tokens that are none of these."""
+    """Any number of tokens that are none of these, which are special ones."""
 
     type: Literal["any_tokens"] = "any_tokens"
     exclude_tokens: list[int | str] = field(default_factory=list)

@@ -2,8 +2,9 @@
 //!
 //! `name ::= alternatives`, with texts in quotes, character classes, `.`, groups, `|`, the suffixes `* + ? {m} {m,}
 //! {m,n}`, and `#` comments. A rule goes on until the next `name ::=`. `<name>`, `<[id]>` and `Token(id)` are tokens, and
-//! `!<name>*` is anything without one; `TagDispatch` and `TokenTagDispatch` are free text with tags (see [`macros`]), and
-//! `name[capture]` marks what a rule stands for.
+//! `!<name>*` is anything without one; `TagDispatch` and `TokenTagDispatch` are free text with tags (see [`macros`]), `Regex("...")` is a pattern, and
+//! `name[capture]` marks what a rule stands for. A look-ahead at the end of a rule, `(= ...)`, is what it is there: a hint to
+//! `XGrammar`'s compiler that constrains nothing.
 
 mod macros;
 
@@ -188,35 +189,37 @@ impl Parser<'_> {
             }
             Some('(') => {
                 self.at += 1;
-                if self.rest().starts_with('=') {
-                    return Err(self.fail(start, "look-ahead assertions are not supported"));
-                }
+                let hint = self.take("=");
                 let inner = self.choice()?;
                 if !self.take(")") {
                     return Err(self.fail(start, "a group is not closed"));
                 }
-                Ok(inner)
+                if !hint {
+                    return Ok(inner);
+                }
+                self.skip();
+                if self.depth > 1 || self.at < self.text.len() && !self.begins_rule() {
+                    return Err(self.fail(start, "a look-ahead stands at the end of a rule"));
+                }
+                Ok(Item::Text(Vec::new()))
             }
             Some('<') => {
-                let found = tokens::spelled(self.store, self.rest());
-                let (spelled, len) = found.map_err(|message| self.fail(start, &message))?;
+                let found = tokens::asked(self.store, self.rest());
+                let (e, len) = found.map_err(|message| self.fail(start, &message))?;
                 self.at += len;
-                let mut options: Vec<_> = spelled.into_iter().map(|bytes| Item::Text(bytes.into())).collect();
-                Ok(if options.len() == 1 { options.remove(0) } else { Item::Choice(options) })
+                Ok(Item::Expr(e))
             }
             Some('!') => {
                 let rest = &self.rest()[1..];
                 let found = tokens::terminal(self.store, rest);
                 let (excluded, len) = found.map_err(|message| self.fail(start, &message))?;
-                // One token alone is no matter of bytes: several tokens may write what it does.
-                let min = match rest[len..].chars().next() {
-                    Some('*') => 0,
-                    Some('+') => 1,
-                    _ => return Err(self.fail(start, "tokens but some come in any number: !<name>* or !<name>+")),
+                let (any, sign) = match rest[len..].chars().next() {
+                    Some('*') => (tokens::any_but(self.store, excluded, 0), 1),
+                    Some('+') => (tokens::any_but(self.store, excluded, 1), 1),
+                    _ => (tokens::one_but(self.store, excluded), 0),
                 };
-                let any = tokens::any_but(self.store, excluded, min);
                 let any = any.map_err(|message| self.fail(start, &message))?;
-                self.at += 1 + len + 1;
+                self.at += 1 + len + sign;
                 Ok(Item::Expr(any))
             }
             _ => match self.name() {

@@ -333,19 +333,16 @@ impl<'a> Reader<'a> {
                 })?;
                 Ok(self.dispatch(&branches, &self.texts(&format, "excludes")?, format.flag("loop", true)?))
             }
-            "any_tokens" => {
-                format.only(&["exclude_tokens", "max_tokens"])?;
+            kind @ ("any_tokens" | "exclude_token") => {
+                let any = kind == "any_tokens";
+                format.only(if any { &["exclude_tokens", "max_tokens"] } else { &["exclude_tokens"] })?;
                 let given = !matches!(format.map.get("exclude_tokens"), None | Some(Value::Null));
                 let excluded = if given { format.list("exclude_tokens")? } else { Vec::new() };
                 let excluded: Vec<_> =
                     excluded.into_iter().map(|(value, at)| named(value, &at)).collect::<Result<_, _>>()?;
-                let any = tokens::any_but(store, excluded, 0);
-                let any = any.map_err(|message| Error::grammar(message).at_pointer(&format.at("exclude_tokens")))?;
-                self.timed(&format, any)
-            }
-            "exclude_token" => {
-                // Several tokens may write what one of the others does.
-                fail(&format.at("type"), "\"exclude_token\": one token, whichever it is, is not supported")
+                let found = if any { tokens::any_but(store, excluded, 0) } else { tokens::one_but(store, excluded) };
+                let found = found.map_err(|message| at_pointer(Error::grammar(message), "exclude_tokens"))?;
+                self.timed(&format, found)
             }
             kind => fail(&format.at("type"), format!("{kind:?} is no type of format")),
         }

@@ -111,20 +111,38 @@ pub(super) fn any_but<'a>(
     Ok(store.repeat(store.union([store.scalar(), special]), min, UNBOUNDED))
 }
 
+/// One token that is none of some: text that a token writes, by itself or with what stands around, or a special one. Several
+/// tokens may write what one does, so it is text of which one token has a part, see [`Store::timed`].
+///
+/// # Errors
+/// A token that can't be left out.
+pub(super) fn one_but<'a>(store: &Store, excluded: impl IntoIterator<Item = Token<'a>>) -> Result<ExprId, String> {
+    Ok(store.timed(any_but(store, excluded, 1)?, 1))
+}
+
 /// The tokens of a terminal at the beginning of a text, and its length: `<name>` for the one of that name, brackets included,
 /// `<[id]>` or `<[id,id-id]>` for any of some.
 ///
 /// # Errors
 /// It is written in another way, or has ids that the vocabulary hasn't.
 pub(super) fn terminal<'t>(store: &Store, text: &'t str) -> Result<(Vec<Token<'t>>, usize), String> {
+    let len = length(text)?;
+    let written = &text[..len];
+    Ok(match written.strip_prefix("<[").and_then(|inside| inside.strip_suffix("]>")) {
+        Some(ids) => (ranges(store, ids)?, len),
+        None => (vec![Token::Name(written)], len),
+    })
+}
+
+fn length(text: &str) -> Result<usize, String> {
+    match text.find('>').filter(|&len| !text[..len].contains(char::is_whitespace)) {
+        Some(len) => Ok(len + 1),
+        None => Err("a token is written <name>, <[id]> or <[id,id-id]>".to_owned()),
+    }
+}
+
+fn ranges(store: &Store, ids: &str) -> Result<Vec<Token<'static>>, String> {
     let size = store.vocab.as_ref().map_or(0, |vocab| vocab.size());
-    let Some(len) = text.find('>').filter(|&len| !text[..len].contains(char::is_whitespace)) else {
-        return Err("a token is written <name>, <[id]> or <[id,id-id]>".to_owned());
-    };
-    let written = &text[..=len];
-    let Some(ids) = written.strip_prefix("<[").and_then(|inside| inside.strip_suffix("]>")) else {
-        return Ok((vec![Token::Name(written)], len + 1));
-    };
     let mut all = Vec::new();
     for range in ids.split(',') {
         let (lo, hi) = range.split_once('-').unwrap_or((range, range));
@@ -139,17 +157,24 @@ pub(super) fn terminal<'t>(store: &Store, text: &'t str) -> Result<(Vec<Token<'t
         }
         all.extend((lo..=hi).map(Token::Id));
     }
-    Ok((all, len + 1))
+    Ok(all)
 }
 
-/// What tokens are spelled with, and the length of the terminal that asks for them.
-type Spelled = (Vec<Box<[u8]>>, usize);
-
-/// What a terminal may be written with, and its length; see [`terminal`].
+/// What a terminal at the beginning of a text asks for, and its length: one of the tokens of [`terminal`], with `<[*]>` any
+/// one, with `<[^id,id-id]>` any but some.
 ///
 /// # Errors
-/// As of [`terminal`] and [`spelling`].
-pub(super) fn spelled(store: &Store, text: &str) -> Result<Spelled, String> {
-    let (tokens, len) = terminal(store, text)?;
-    Ok((tokens.into_iter().map(|token| spelling(store, token)).collect::<Result<_, _>>()?, len))
+/// As of [`terminal`], [`spelling`] and [`one_but`].
+pub(super) fn asked(store: &Store, text: &str) -> Result<(ExprId, usize), String> {
+    let len = length(text)?;
+    let inside = text[..len].strip_prefix("<[").and_then(|inside| inside.strip_suffix("]>"));
+    let e = match inside {
+        Some("*") => one_but(store, [])?,
+        Some(ids) if ids.starts_with('^') => one_but(store, ranges(store, &ids[1..])?)?,
+        _ => {
+            let spelled = terminal(store, text)?.0.into_iter().map(|token| Ok((spelling(store, token)?, EPS)));
+            store.switch(spelled.collect::<Result<_, String>>()?)
+        }
+    };
+    Ok((e, len))
 }

@@ -1,4 +1,4 @@
-//! `XGrammar`'s macros: tokens by their ids, and free text that goes on with a rule behind a tag.
+//! `XGrammar`'s macros: tokens by their ids, patterns, and free text that goes on with a rule behind a tag.
 
 use super::Parser;
 use crate::automata::UNBOUNDED;
@@ -6,8 +6,9 @@ use crate::error::Error;
 use crate::grammar::Item;
 use crate::grammar::tokens::{self, Token};
 use crate::grammar::until::{until, without};
+use crate::regex::{self, Dialect};
 
-pub(super) const NAMES: [&str; 4] = ["TagDispatch", "TokenTagDispatch", "Token", "ExcludeToken"];
+pub(super) const NAMES: [&str; 5] = ["TagDispatch", "TokenTagDispatch", "Token", "ExcludeToken", "Regex"];
 
 /// What a macro is given.
 struct Arguments<T> {
@@ -48,8 +49,27 @@ impl Parser<'_> {
                 let texts = texts.collect::<Result<Vec<_>, _>>().map_err(|message| self.fail(start, &message))?;
                 Ok(Item::Choice(texts.into_iter().map(|text| Item::Text(text.into())).collect()))
             }
-            // Several tokens may write what one of the others does.
-            _ => Err(self.fail(start, "one token, whichever it is, is not supported")),
+            "Regex" => {
+                self.expect("(")?;
+                let pattern = self.tag_text()?;
+                let pattern = String::from_utf8_lossy(&pattern);
+                self.skip();
+                if self.take(",") {
+                    self.expect("json_string")?;
+                    self.expect("=")?;
+                    // With true the pattern is of a string's value, whatever its spelling.
+                    self.expect("false")?;
+                }
+                self.expect(")")?;
+                let e = regex::compile(self.store, &pattern, Dialect::Whole, self.limits);
+                let (line, column) = self.place(start);
+                Ok(Item::Expr(e.map_err(|e| e.at_line(line, column))?))
+            }
+            _ => {
+                let excluded = self.list(Self::id)?.into_iter().map(Token::Id);
+                let one = tokens::one_but(self.store, excluded).map_err(|message| self.fail(start, &message))?;
+                Ok(Item::Expr(one))
+            }
         }
     }
 

@@ -445,11 +445,10 @@ impl<'a> Parser<'a> {
     }
 
     fn token(&mut self, start: usize) -> Result<Term, Error> {
-        let found = tokens::spelled(self.store, self.rest());
-        let (spelled, len) = found.map_err(|message| self.fail(start, &message))?;
+        let found = tokens::asked(self.store, self.rest());
+        let (e, len) = found.map_err(|message| self.fail(start, &message))?;
         self.at += len;
-        let mut options: Vec<_> = spelled.into_iter().map(|bytes| Term::Fixed(Item::Text(bytes.into()))).collect();
-        Ok(if options.len() == 1 { options.remove(0) } else { Term::Choice(options) })
+        Ok(Term::Fixed(Item::Expr(e)))
     }
 
     fn suffixed(&mut self, mut item: Term) -> Result<Term, Error> {
