@@ -18,7 +18,8 @@ from jsonschema import Draft202012Validator
 
 from tests.property import engine_world as world
 
-# For each style: what stands around a key and a text, and around a key and another value. "_" is whitespace.
+# For each style: what stands around a key and a text, and around a key and another value. "_" is whitespace, "@" the name
+# of the value's type.
 STYLES = {
     "qwen_xml": ("<parameter=", ">", ">", "</parameter>"),
     "minimax_xml": ('<parameter name="', '">', '">', "</parameter>"),
@@ -30,7 +31,14 @@ STYLES = {
         '" string="false">',
         "</｜DSML｜ parameter>",
     ),
+    "kimi_k3_xml": (
+        '<|open|>argument key="',
+        '" type="string"<|sep|>',
+        '" type="@"<|sep|>',
+        "<|close|>argument<|sep|>",
+    ),
 }
+TYPES = ["number", "boolean", "null", "array", "object"]
 SPACE = r"(?: {0,2}|\n[ \t]{0,64})"
 SCHEMAS: list[Any] = [
     True,
@@ -124,23 +132,33 @@ def is_text(schema: Any, text: str) -> bool:
     )
 
 
-def is_other(schema: Any, body: str) -> bool:
-    whole = {"$defs": {"pair": PAIR}, "allOf": [schema, {"not": {"type": "string"}}]}
+def is_other(schema: Any, body: str, kind: str | None = None) -> bool:
+    other = {"not": {"type": "string"}} if kind is None else {"type": kind}
+    whole = {"$defs": {"pair": PAIR}, "allOf": [schema, other]}
     return any(is_json(whole, core) for core in cores(body))
 
 
-def fits(schema: Any, body: str, style: str, kind: str) -> bool:
-    """Whether a body is a value behind an opening tag of a kind."""
+def openings(style: str) -> dict[str, str | None]:
+    """What may stand between a key and its value, and the name of the type that it is of."""
+    _, text, other, _ = STYLES[style]
+    others: dict[str, str | None] = (
+        {other.replace("@", name): name for name in TYPES} if "@" in other else {other: None}
+    )
+    return {text: "string", **others}
+
+
+def fits(schema: Any, body: str, style: str, between: str) -> bool:
+    """Whether a body is a value behind an opening tag."""
     _, text, other, _ = STYLES[style]
     if text != other:
-        return is_text(schema, body) if kind == text else is_other(schema, body)
+        return is_text(schema, body) if between == text else is_other(schema, body, openings(style)[between])
     return any(is_text(schema, core) for core in cores(body)) or is_other(schema, body)
 
 
 def reference(properties: dict[str, Any], required: set[str], style: str, text: str) -> bool:
-    before, between_text, between_other, close = STYLES[style]
+    before, _, _, close = STYLES[style]
     for key, schema in properties.items():
-        for between in dict.fromkeys((between_text, between_other)):
+        for between in openings(style):
             opening = re.escape(f"{before}{key}{between}").replace("_", SPACE)
             found = re.match(f"{SPACE}{opening}(.*?){re.escape(close)}", text, re.S)
             if found:
@@ -157,7 +175,7 @@ def reference(properties: dict[str, Any], required: set[str], style: str, text: 
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[dict[str, Any], set[str], str, str]:
     style = draw(st.sampled_from(list(STYLES)))
-    before, between_text, between_other, close = STYLES[style]
+    before, _, _, close = STYLES[style]
     schemas = draw(st.lists(st.sampled_from(SCHEMAS), min_size=1, max_size=3))
     properties = {f"k{n}": schema for n, schema in enumerate(schemas)}
     required = set(draw(st.lists(st.sampled_from(list(properties)))))
@@ -166,7 +184,7 @@ def calls(draw: st.DrawFn) -> tuple[dict[str, Any], set[str], str, str]:
         written = draw(st.permutations(written))
     text = ""
     for key in written:
-        between = draw(st.sampled_from([between_text, between_other])).replace("_", draw(st.sampled_from(["", "\n"])))
+        between = draw(st.sampled_from(list(openings(style)))).replace("_", draw(st.sampled_from(["", "\n"])))
         space = draw(st.sampled_from(["", "\n", "  ", "\n\t", "\n\n"][: 5 if draw(st.integers(0, 9)) == 0 else 4]))
         body = draw(st.one_of(bodies, bodies, bodies, st.just(f"x{close}y")))
         text += f"{space}{before}{key}{between}{body}{close}"
@@ -259,7 +277,7 @@ def test_what_is_refused(schema: Any, keyword: str) -> None:
     assert caught.value.keyword == keyword
 
 
-@pytest.mark.parametrize("style", ["cohere_xml", "minimax_m3_xml", "kimi_k3_xml", "xml", 3])
+@pytest.mark.parametrize("style", ["cohere_xml", "minimax_m3_xml", "xml", 3])
 def test_styles_that_there_are_not(style: Any) -> None:
     with pytest.raises(GrammarError, match="style"):
         compiler().compile_grammar(parameters({}, style))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from fairlead.xgrammar._tool_choice import SimplifiedToolChoice
 from fairlead.xgrammar.openai_tool_call_schema import BuiltinToolParam, FunctionDefinition, FunctionToolParam
@@ -82,8 +82,13 @@ class Options:
         """A call's arguments."""
         function = tool.function if isinstance(tool, FunctionToolParam) else tool
         loose = isinstance(function, FunctionDefinition) and function.strict is False
+        schema: bool | dict[str, Any] = True if loose or function.parameters is None else function.parameters
+        if loose and style != "json":
+            # In tags only arguments that are named can be written.
+            named = (function.parameters or {}).get("properties") or {}
+            schema = {"type": "object", "properties": dict.fromkeys(named, True)}
         return JSONSchemaFormat(
-            json_schema=True if loose or function.parameters is None else function.parameters,
+            json_schema=schema,
             style=style,
             any_order=self.any_order,
             max_whitespace_cnt=self.max_whitespace_cnt,

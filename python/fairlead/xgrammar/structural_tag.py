@@ -54,10 +54,11 @@ class JSONSchemaFormat(Model):
     Args:
         json_schema: The schema.
         style: ``"json"``, or how a family of models writes the arguments of calls: ``"qwen_xml"``, ``"minimax_xml"``,
-            ``"deepseek_xml"``, ``"deepseek_v4_1_xml"``, ``"glm_xml"``. XGrammar's others are refused by compiling.
+            ``"deepseek_xml"``, ``"deepseek_v4_1_xml"``, ``"glm_xml"``, ``"kimi_k3_xml"``. XGrammar's
+            others are refused by compiling.
         any_order: Members in any order, each once, as the schema wants them; JSON only.
         max_whitespace_cnt: The most whitespace characters in a row; default: fairlead's bounded layout.
-        excludes: Must be empty.
+        excludes: Only names of special tokens, which no value has.
     """
 
     type: Literal["json_schema"] = "json_schema"

@@ -88,6 +88,12 @@ impl Store {
         self.literal_then(text, EPS)
     }
 
+    /// What is written for a text in which names of special tokens stand for them, and how much of it the shortest part takes
+    /// that covers `least` bytes of the text.
+    pub(crate) fn written(&self, text: &[u8], least: usize) -> (Box<[u8]>, usize) {
+        self.vocab.as_ref().map_or_else(|| (text.into(), least), |vocab| vocab.written(text, least))
+    }
+
     /// A fixed text and then `tail`.
     pub fn literal_then(&self, text: &[u8], tail: ExprId) -> ExprId {
         if tail == EMPTY {

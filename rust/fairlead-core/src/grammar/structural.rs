@@ -54,21 +54,6 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Refuses fields that are known but constrain in a way that is not supported, unless they say what they default to.
-    fn unsupported(&self, names: &[&str]) -> Result<(), Error> {
-        for name in names {
-            let harmless = match self.map.get(*name) {
-                None | Some(Value::Null | Value::Bool(false)) => true,
-                Some(Value::Array(items)) => items.is_empty(),
-                Some(_) => false,
-            };
-            if !harmless {
-                return fail(&self.at(name), format!("{name:?} is not supported"));
-            }
-        }
-        Ok(())
-    }
-
     fn get(&self, name: &str) -> Result<(&'a Value, String), Error> {
         match self.map.get(name) {
             Some(value) => Ok((value, self.at(name))),
@@ -217,7 +202,7 @@ impl<'a> Reader<'a> {
             }
             "json_schema" => {
                 format.only(&["json_schema", "style", "any_order", "max_whitespace_cnt", "excludes"])?;
-                format.unsupported(&["excludes"])?;
+                self.excludes_special(&format)?;
                 let (schema, at) = format.get("json_schema")?;
                 let style = match format.map.get("style") {
                     None | Some(Value::Null) => None,
@@ -350,12 +335,24 @@ impl<'a> Reader<'a> {
 
     /// What is written for a text.
     fn written(&self, text: &[u8]) -> Box<[u8]> {
-        tokens::written(self.store, text, 0).0
+        self.store.written(text, 0).0
     }
 
     /// What is written for the texts of a field that may be absent.
     fn texts(&self, format: &Object<'a>, name: &str) -> Result<Texts, Error> {
         Ok(format.texts(name, true)?.iter().map(|text| self.written(text.as_bytes())).collect())
+    }
+
+    /// Refuses to exclude from values what could be in one: names of special tokens can't.
+    fn excludes_special(&self, format: &Object<'a>) -> Result<(), Error> {
+        let vocab = self.store.vocab.as_ref();
+        for (i, text) in format.texts("excludes", true)?.into_iter().enumerate() {
+            if vocab.is_none_or(|vocab| vocab.special(text).is_none()) {
+                let what = "\"excludes\" is not supported but for the names of special tokens, which no value has";
+                return fail(&format!("{}/{i}", format.at("excludes")), what);
+            }
+        }
+        Ok(())
     }
 
     /// A number of characters.
@@ -532,7 +529,7 @@ impl<'a> Reader<'a> {
             };
             // A trigger that ends inside of a token's name waits for the token.
             let whole = tag.begin.starts_with(trigger);
-            let cut = if whole { trigger.len() } else { tokens::written(store, &tag.given, trigger.len()).1 };
+            let cut = if whole { trigger.len() } else { store.written(&tag.given, trigger.len()).1 };
             let (head, tail) = tag.begin.split_at(cut);
             let entry = (tail.into(), tag.rest);
             match branches.iter_mut().find(|(text, _)| **text == *head) {

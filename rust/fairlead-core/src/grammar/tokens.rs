@@ -1,6 +1,6 @@
 //! Tokens that a grammar names or gives by their ids.
 
-use crate::automata::{ByteSet, EPS, ExprId, Store, UNBOUNDED};
+use crate::automata::{EPS, ExprId, Store, UNBOUNDED};
 use crate::vocab::Vocabulary;
 
 /// A token, as grammars write it.
@@ -33,33 +33,6 @@ pub(super) fn spelling(store: &Store, token: Token<'_>) -> Result<Box<[u8]>, Str
         Some(_) => Err(format!("token {id} isn't made of whole characters")),
         None => Err(format!("the vocabulary has no token {id} that writes something or is special")),
     }
-}
-
-/// What is written for a text of a notation that has no other way to say a special token: names of such tokens stand for
-/// them, since no model spells them. With it how much the shortest part takes that covers `least` bytes of the text.
-pub(super) fn written(store: &Store, text: &[u8], least: usize) -> (Box<[u8]>, usize) {
-    let Some(vocab) = &store.vocab else { return (text.into(), least) };
-    // Most names begin alike, most texts have few places where one could.
-    let mut first = ByteSet::EMPTY;
-    vocab.special_names().for_each(|(name, _)| first.insert(name.as_bytes()[0]));
-    // A stop token has no spelling: what is named so is a text.
-    let leading = |text: &[u8]| {
-        let names = vocab.special_names().filter(|(name, _)| text.starts_with(name.as_bytes()));
-        let (name, id) = names.max_by_key(|(name, _)| name.len())?;
-        vocab.spelling(id).map(|spelled| (spelled, name.len()))
-    };
-    let (mut out, mut covered, mut at) = (Vec::with_capacity(text.len()), None, 0);
-    while at < text.len() {
-        if at >= least {
-            covered.get_or_insert(out.len());
-        }
-        let named = if first.contains(text[at]) { leading(&text[at..]) } else { None };
-        let (spelled, len) = named.unwrap_or((&text[at..=at], 1));
-        out.extend(spelled);
-        at += len;
-    }
-    let covered = covered.unwrap_or(out.len());
-    (out.into(), covered)
 }
 
 /// A text without the name of a stop token behind it: where that would come the whole text ends.

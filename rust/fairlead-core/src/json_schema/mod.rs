@@ -30,6 +30,7 @@ use serde_json::{Value, json};
 
 pub use options::{Draft, JsonOptions, MAX_INDENTED, Whitespace};
 pub(crate) use parameters::ParameterStyle;
+use parameters::TYPES;
 pub(crate) use plan::FEW_KEYS;
 pub(crate) use shape::{identity, same};
 
@@ -89,7 +90,7 @@ pub(crate) fn lower_as(
     limits: &Limits,
     style: Option<ParameterStyle>,
 ) -> Result<ExprId, Error> {
-    let style = style.map(|style| (style, json!({"type": "string"})));
+    let types = style.map(|style| (style, TYPES.map(|name| json!({"type": name}))));
     let root = parse(text, "the schema", limits)?;
     let resources: Vec<(&str, Value)> = options
         .resources
@@ -111,13 +112,16 @@ pub(crate) fn lower_as(
         let mut reader = read::Reader::new(store, options, limits, documents, overlapping.clone());
         let place = reader.scopes.enter(&reader.documents, 0, place);
         let demands = reader.demand(place);
-        let lowered = match &style {
+        let lowered = match &types {
             None => emit::Emitter::new(&mut reader).lower(&demands)?,
-            Some((style, any_string)) => {
-                let text = reader.documents.add("fairlead:text", any_string, Draft::Draft202012, "");
-                let text = reader.scopes.enter(&reader.documents, 0, text);
-                let is_text = reader.demand(text)[0];
-                emit::Emitter::new(&mut reader).lower_parameters(&demands, is_text, *style)?
+            Some((style, types)) => {
+                let mut of = [0; TYPES.len()];
+                for (i, schema) in types.iter().enumerate() {
+                    let place = reader.documents.add(&format!("fairlead:{}", TYPES[i]), schema, Draft::Draft202012, "");
+                    let place = reader.scopes.enter(&reader.documents, 0, place);
+                    of[i] = reader.demand(place)[0];
+                }
+                emit::Emitter::new(&mut reader).lower_parameters(&demands, of, *style)?
             }
         };
         match lowered {

@@ -25,7 +25,7 @@ pub(crate) struct ParameterStyle {
     open: &'static str,
     /// Between the key and a text; parts between which whitespace may stand.
     text: &'static [&'static str],
-    /// Between the key and any other value.
+    /// Between the key and any other value; with `{type}` for the name of its type.
     json: &'static [&'static str],
     /// Behind the value.
     close: &'static str,
@@ -51,8 +51,19 @@ impl ParameterStyle {
                 json: &["\" string=\"false\">"],
                 close: "</｜DSML｜ parameter>",
             },
+            "kimi_k3_xml" => Self {
+                open: "<|open|>argument key=\"",
+                text: &["\" type=\"string\"<|sep|>"],
+                json: &["\" type=\"{type}\"<|sep|>"],
+                close: "<|close|>argument<|sep|>",
+            },
             _ => return None,
         })
+    }
+
+    /// Whether the opening tag tells of which type a value is.
+    fn tells_type(&self) -> bool {
+        self.json[0].contains("{type}")
     }
 
     /// Whether the opening tag tells a text from other values.
@@ -66,20 +77,24 @@ struct Parameter {
     key: Rc<str>,
     required: bool,
     texts: Vec<Strings>,
-    others: Demands,
+    /// By the names of their types, if that matters.
+    others: Vec<(&'static str, Demands)>,
 }
+
+/// The types of values, texts first.
+pub(super) const TYPES: [&str; 6] = ["string", "number", "boolean", "null", "array", "object"];
 
 fn is_character(c: char) -> bool {
     CHARACTERS.iter().any(|&(from, to)| (from..=to).contains(&c))
 }
 
 impl Emitter<'_, '_> {
-    /// The expression of the parameters of all objects that satisfy some demands; `is_text` is what only strings satisfy. As
-    /// [`Emitter::lower`].
+    /// The expression of the parameters of all objects that satisfy some demands; `types` is what only values of each
+    /// of [`TYPES`] satisfy. As [`Emitter::lower`].
     pub(super) fn lower_parameters(
         &mut self,
         root: &Demands,
-        is_text: u32,
+        types: [u32; TYPES.len()],
         style: ParameterStyle,
     ) -> Result<Result<ExprId, Overlapping>, Error> {
         let shape = self.reader.shape_of(root)?;
@@ -91,7 +106,7 @@ impl Emitter<'_, '_> {
             }
             for objects in self.reader.expanded(objects)? {
                 if let Some(object) = PlannedObject::new(self.reader, &objects)? {
-                    planned.push(self.plan_parameters(&object, is_text)?);
+                    planned.push(self.plan_parameters(&object, types, style)?);
                 }
             }
         }
@@ -105,7 +120,12 @@ impl Emitter<'_, '_> {
         Ok(Ok(self.store.union(all)))
     }
 
-    fn plan_parameters(&mut self, object: &PlannedObject, is_text: u32) -> Result<Vec<Parameter>, Error> {
+    fn plan_parameters(
+        &mut self,
+        object: &PlannedObject,
+        types: [u32; TYPES.len()],
+        style: ParameterStyle,
+    ) -> Result<Vec<Parameter>, Error> {
         let named = &object.declared[..object.named];
         let required = named.iter().filter(|member| member.required).count();
         let refuse = |keyword: &str, what: &str| {
@@ -128,9 +148,15 @@ impl Emitter<'_, '_> {
                 return Err(Error::unsupported(pointer, "properties", what));
             }
             let with = |demand: u32| both(&member.demands, &only(demand));
-            let texts = self.reader.shape_of(&with(is_text))?.strings.clone();
-            let others = with(opposite(is_text));
-            self.plan_all(&others)?;
+            let texts = self.reader.shape_of(&with(types[0]))?.strings.clone();
+            let others: Vec<_> = if style.tells_type() {
+                TYPES.into_iter().zip(types).skip(1).map(|(name, demand)| (name, with(demand))).collect()
+            } else {
+                vec![("", with(opposite(types[0])))]
+            };
+            for (_, demands) in &others {
+                self.plan_all(demands)?;
+            }
             parameters.push(Parameter { key: member.key.clone(), required: member.required, texts, others });
         }
         Ok(parameters)
@@ -140,7 +166,7 @@ impl Emitter<'_, '_> {
         let store = self.store;
         self.depth = 0;
         let space = self.layout().empty;
-        let literal = |text: &str| store.literal(text.as_bytes());
+        let literal = |text: &str| store.literal(&store.written(text.as_bytes(), 0).0);
         let mut all = vec![];
         for parameter in parameters {
             let mut ways = Vec::new();
@@ -170,16 +196,27 @@ impl Emitter<'_, '_> {
                 texts.push(if style.tells() { known } else { spaced(known) });
             }
             let mut others = Vec::new();
-            if let Some(value) = self.value_outermost(&parameter.others) {
-                // Each has keys of its own.
-                others.push(spaced(store.call_of(value)));
+            for (name, demands) in &parameter.others {
+                if let Some(value) = self.value_outermost(demands) {
+                    // Each has keys of its own.
+                    others.push((*name, spaced(store.call_of(value))));
+                }
             }
-            if style.tells() {
+            if style.tells_type() {
                 way(style.text, texts);
-                way(style.json, others);
+                for (name, value) in others {
+                    let between: Vec<String> = style.json.iter().map(|part| part.replace("{type}", name)).collect();
+                    way(&between.iter().map(String::as_str).collect::<Vec<_>>(), vec![value]);
+                }
             } else {
-                texts.append(&mut others);
-                way(style.text, texts);
+                let others = others.into_iter().map(|(_, value)| value);
+                if style.tells() {
+                    way(style.text, texts);
+                    way(style.json, others.collect());
+                } else {
+                    texts.extend(others);
+                    way(style.text, texts);
+                }
             }
             let one = store.concat(space, store.union(ways));
             all.push(if parameter.required { one } else { store.optional(one) });

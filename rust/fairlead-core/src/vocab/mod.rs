@@ -180,6 +180,32 @@ impl Vocabulary {
         self.special.get(name).copied()
     }
 
+    /// What is written for a text of a notation that has no other way to say a special token: names of such tokens stand for
+    /// them, since no model spells them. With it how much the shortest part takes that covers `least` bytes of the text.
+    pub(crate) fn written(&self, text: &[u8], least: usize) -> (Box<[u8]>, usize) {
+        // Most names begin alike, most texts have few places where one could.
+        let mut first = [false; 256];
+        self.special_names().for_each(|(name, _)| first[usize::from(name.as_bytes()[0])] = true);
+        // A stop token has no spelling: what is named so is a text.
+        let leading = |text: &[u8]| {
+            let names = self.special_names().filter(|(name, _)| text.starts_with(name.as_bytes()));
+            let (name, id) = names.max_by_key(|(name, _)| name.len())?;
+            self.spelling(id).map(|spelled| (spelled, name.len()))
+        };
+        let (mut out, mut covered, mut at) = (Vec::with_capacity(text.len()), None, 0);
+        while at < text.len() {
+            if at >= least {
+                covered.get_or_insert(out.len());
+            }
+            let named = if first[usize::from(text[at])] { leading(&text[at..]) } else { None };
+            let (spelled, len) = named.unwrap_or((&text[at..=at], 1));
+            out.extend(spelled);
+            at += len;
+        }
+        let covered = covered.unwrap_or(out.len());
+        (out.into(), covered)
+    }
+
     /// What stands for the special tokens that a text may have.
     pub(crate) fn specials(&self) -> impl Iterator<Item = &[u8]> {
         self.tokens.iter().flatten().map(|spelled| &**spelled).filter(|spelled| Self::is_special(spelled))
