@@ -18,8 +18,8 @@ from jsonschema import Draft202012Validator
 
 from tests.property import engine_world as world
 
-# For each style: what stands around a key and a text, and around a key and another value. "_" is whitespace, "@" the name
-# of the value's type.
+# For each style: what stands around a key and a text, and around a key and another value. "_" is whitespace, "@" the
+# name of the value's type.
 STYLES = {
     "qwen_xml": ("<parameter=", ">", ">", "</parameter>"),
     "minimax_xml": ('<parameter name="', '">', '">', "</parameter>"),

@@ -32,6 +32,9 @@ pub struct RuleId(pub(crate) u32);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct TableId(pub(crate) u32);
 
+/// A byte that is in no UTF-8, by which a set says that it isn't part of a character.
+pub(crate) const NO_TEXT: u8 = 0xC0;
+
 /// No upper bound of a repetition or a length.
 pub const UNBOUNDED: u32 = u32::MAX;
 
@@ -120,7 +123,7 @@ impl Flags {
     /// Contains calls, members or elements: not regular by itself.
     pub(crate) const CALLS: u16 = 4;
 
-    /// Contains complements: may hold bytes that are no UTF-8.
+    /// Contains complements or [`NO_TEXT`]: may hold bytes that are no UTF-8.
     pub(crate) const BYTES: u16 = 8;
 
     /// A rule may be called right at the start, or something is marked there.

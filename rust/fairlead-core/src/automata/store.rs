@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use super::counted::CountedSpec;
 use super::distinct::DistinctSpec;
 use super::elements::ElementsSpec;
-use super::expr::{ExprId, Flags, Node, RuleId, Slice, Slot, Table, TableId, UNBOUNDED};
+use super::expr::{ExprId, Flags, NO_TEXT, Node, RuleId, Slice, Slot, Table, TableId, UNBOUNDED};
 use super::interner::Interner;
 use super::members::MembersSpec;
 use super::number::NumberSpec;
@@ -188,6 +188,7 @@ impl Store {
         let of = |e: &ExprId| self.flags(*e);
         match node {
             Node::Bytes(set) if set.contains(SPECIAL) => Flags::new(false, Flags::TOKENS),
+            Node::Bytes(set) if set.contains(NO_TEXT) => Flags::new(false, Flags::BYTES),
             Node::Empty | Node::Bytes(_) => Flags::new(false, 0),
             Node::Text(state) => Flags::new(false, of(&state.content).inherited() & Flags::LABELS),
             Node::Label(label) => Flags::new(label.is_complete(), Flags::LABELS),

@@ -1,7 +1,7 @@
 //! JSON strings: an automaton over the decoded text, seen through JSON's escapes.
 
 use super::byteset::ByteSet;
-use super::expr::{ExprId, Node, Slice, UNBOUNDED, one_less};
+use super::expr::{ExprId, NO_TEXT, Node, Slice, UNBOUNDED, one_less};
 use super::row::{Edge, overlay};
 use super::store::{EMPTY, EPS, Store};
 
@@ -44,7 +44,9 @@ impl Store {
     /// `lo` to `hi` code points; [`EMPTY`](super::EMPTY) if there is none.
     pub fn text(&self, content: ExprId, lo: u32, hi: u32) -> ExprId {
         let bounded = lo > 0 || hi != UNBOUNDED;
-        let content = if bounded { self.unlabelled(content) } else { content };
+        // Where characters are counted, a byte that only goes on with one may not stand where none has begun: a complement
+        // would have such texts.
+        let content = if bounded { self.inter([self.unlabelled(content), self.any]) } else { content };
         let state = TextState { content, lo, hi, spelling: Spelling::Raw };
         self.concat(self.byte(b'"'), self.text_rest(state))
     }
@@ -85,7 +87,8 @@ impl Store {
 
     /// Texts of so many characters, behind what is left of one that has begun.
     pub(crate) fn characters(&self, lo: u32, hi: u32) -> ExprId {
-        let rest = self.byte_set(ByteSet::range(0x80, 0xBF));
+        // With a byte that no text has, so that this isn't taken for text by itself.
+        let rest = self.byte_set(ByteSet::range(0x80, NO_TEXT));
         self.concat(self.repeat(rest, 0, 3), self.repeat(self.scalar, lo, hi))
     }
 
