@@ -158,7 +158,8 @@ impl Grammar {
 
     /// The rule ``root`` of a grammar in EBNF, as XGrammar and llama.cpp (GBNF) write it.
     ///
-    /// Special tokens are ``<name>``, ``<[id]>`` or ``Token(id, ...)``, and ``!<name>*`` is anything without one.
+    /// Special tokens are ``<name>``, ``<[id]>`` or ``Token(id, ...)``, ``!<name>`` and ``ExcludeToken(id, ...)`` one token
+    /// that isn't one of those, ``!<name>*`` is anything without one, ``Regex("...")`` a pattern.
     /// ``TagDispatch(("tag", rule), ..., loop_after_dispatch=true, excludes=("text",))`` is free text that goes on with a rule behind
     /// its tag, ``TokenTagDispatch((id, rule), ...)`` the same for special tokens. ``name[capture] ::= ...`` marks what
     /// ``marked_captures`` returns.
@@ -173,7 +174,8 @@ impl Grammar {
     ///
     /// Rules, terminals, texts, patterns with flags, ranges, templates, ``&`` and ``~`` in terminals, ``%ignore``,
     /// ``%import common.X``, ``%json {...}``, ``%lark {...}``, and special tokens of the tokenizer: ``<|name|>``, or
-    /// ``<[5,7-9]>`` by their ids. ``rule[lazy]`` ends where it first can, ``rule[suffix="..."]`` with the first such text,
+    /// ``<[5,7-9]>`` by their ids, ``<[^5]>`` and ``<[*]>`` for one that is none of some. ``rule[lazy]`` ends where it first
+    /// can, ``rule[suffix="..."]`` with the first such text,
     /// ``rule[max_tokens=5]`` after so many tokens behind which it can, its suffix not counted; all three are made of terminals.
     /// Where a lazy rule may begin, other text doesn't go on past its end: ``start: (call)* TEXT`` is text until the head of a call.
     /// ``rule[capture]``, ``rule[capture="name"]`` and ``stop_capture="name"`` (for a suffix) mark

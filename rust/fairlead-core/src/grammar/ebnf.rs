@@ -1,10 +1,10 @@
 //! EBNF in `XGrammar`'s and `llama.cpp`'s spelling.
 //!
 //! `name ::= alternatives`, with texts in quotes, character classes, `.`, groups, `|`, the suffixes `* + ? {m} {m,}
-//! {m,n}`, and `#` comments. A rule goes on until the next `name ::=`. `<name>`, `<[id]>` and `Token(id)` are tokens, and
-//! `!<name>*` is anything without one; `TagDispatch` and `TokenTagDispatch` are free text with tags (see [`macros`]), `Regex("...")` is a pattern, and
-//! `name[capture]` marks what a rule stands for. A look-ahead at the end of a rule, `(= ...)`, is what it is there: a hint to
-//! `XGrammar`'s compiler that constrains nothing.
+//! {m,n}`, and `#` comments. A rule goes on until the next `name ::=`. `<name>`, `<[id]>` and `Token(id)` are tokens,
+//! `!<name>` is one but those and `!<name>*` anything without one; `TagDispatch` and `TokenTagDispatch` are free text with
+//! tags (see [`macros`]), `Regex("...")` is a pattern, and `name[capture]` marks what a rule stands for. A look-ahead at the
+//! end of a rule, `(= ...)`, is what it is there: a hint to `XGrammar`'s compiler that constrains nothing.
 
 mod macros;
 
