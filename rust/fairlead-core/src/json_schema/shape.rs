@@ -5,7 +5,8 @@
 
 use std::rc::Rc;
 
-use serde_json::Value;
+use num_bigint::BigInt;
+use serde_json::{Number, Value};
 
 use super::composite::{Arrays, Objects};
 use crate::automata::{Bound, Decimal, ExprId, NumberRange, Store, UNBOUNDED};
@@ -196,12 +197,7 @@ pub(super) struct Shape {
 /// JSON equality: numbers by value, objects without order.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(x), Value::Number(y)) => {
-            match (Decimal::parse(&x.to_string()), Decimal::parse(&y.to_string())) {
-                (Some(x), Some(y)) => x == y,
-                _ => x == y,
-            }
-        }
+        (Value::Number(x), Value::Number(y)) => x == y || number_identity(x) == number_identity(y),
         (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
         (Value::Object(x), Value::Object(y)) => {
             x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| same(v, w)))
@@ -210,10 +206,28 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
+/// The same for numbers: their digits without zeros at either end, and what power of ten those stand for. No exponent is too
+/// large for it, since nothing is multiplied out.
+fn number_identity(number: &Number) -> String {
+    let text = number.to_string();
+    let (sign, text) = text.strip_prefix('-').map_or(("", &*text), |text| ("-", text));
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (int, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{int}{fraction}");
+    let digits = digits.trim_start_matches('0');
+    let significant = digits.trim_end_matches('0');
+    if significant.is_empty() {
+        return "0".to_owned();
+    }
+    let exponent: BigInt = exponent.parse().unwrap_or_default();
+    let power = exponent - fraction.len() + (digits.len() - significant.len());
+    format!("{sign}{significant}e{power}")
+}
+
 /// A text that two values have in common exactly if they are equal.
 pub(crate) fn identity(value: &Value) -> String {
     match value {
-        Value::Number(n) => Decimal::parse(&n.to_string()).map_or_else(|| n.to_string(), |n| n.spelling()),
+        Value::Number(n) => number_identity(n),
         Value::Array(items) => format!("[{}]", items.iter().map(identity).collect::<Vec<_>>().join(",")),
         Value::Object(members) => {
             let mut all: Vec<String> = members
