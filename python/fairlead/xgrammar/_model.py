@@ -49,18 +49,15 @@ class Model:
             exclude_none: Leave out what is None.
         """
         del mode, by_alias
-        return {key: value for key, value in self._dumped(exclude_none).items() if not (exclude_none and value is None)}
 
-    def _dumped(self, exclude_none: bool) -> dict[str, Any]:
         def dumped(value: Any) -> Any:
             if isinstance(value, Model):
                 return value.model_dump(exclude_none=exclude_none)
-            if isinstance(value, list | tuple):
-                return [dumped(inner) for inner in value]
-            return plain(value)
+            return [dumped(inner) for inner in value] if isinstance(value, list | tuple) else plain(value)
 
         # Subclasses are dataclasses; that can't be said of a base class.
-        return {field.name: dumped(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+        all_fields = {field.name: dumped(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in all_fields.items() if not (exclude_none and value is None)}
 
     def model_dump_json(self, *, indent: int | None = None, by_alias: bool = False, exclude_none: bool = False) -> str:
         """The object as JSON, with the arguments of ``model_dump``."""

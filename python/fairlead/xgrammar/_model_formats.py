@@ -155,11 +155,7 @@ class ModelFormat:
                 return calls[0]
             tags, required = calls, tool_choice == "required"
         else:
-            begin, end = self.section
-            several = TagsWithSeparatorFormat(
-                tags=calls, separator=self.separator, at_least_one=True, stop_after_first=once
-            )
-            section = TagFormat(begin=begin, content=calls[0] if forced else several, end=end)
+            section = _section(self.section, calls, self.separator, tool_choice, options)
             if forced or (tool_choice == "required" and not self.text_after):
                 return _sequence([*_text(self.before), section])
             tags, required = [section], tool_choice == "required"
@@ -196,6 +192,19 @@ def _call(
     if numbered:
         content = SequenceFormat(elements=[RegexFormat(pattern=r"\d+"), *_text(middle), content])
     return TagFormat(begin=begin, content=content, end=end)
+
+
+def _section(
+    edges: tuple[str, str],
+    calls: list[TagFormat],
+    separator: str,
+    tool_choice: SimplifiedToolChoice,
+    options: Options,
+) -> TagFormat:
+    once = not options.parallel_tool_calls
+    several = TagsWithSeparatorFormat(tags=calls, separator=separator, at_least_one=True, stop_after_first=once)
+    begin, end = edges
+    return TagFormat(begin=begin, content=calls[0] if tool_choice == "forced" else several, end=end)
 
 
 def _text(text: str) -> list[Format]:
@@ -384,10 +393,7 @@ def kimi_k3(
         call = '<|open|>call tool="{name}" index="{index}"<|sep|>{arguments}<|close|>call<|sep|>'
         kept = [*excludes, "<|sep|>"] if excludes else []
         calls = [_call(call, tool, options, "kimi_k3_xml", kept) for tool in tools]
-        once = not options.parallel_tool_calls
-        several = TagsWithSeparatorFormat(tags=calls, separator="", at_least_one=True, stop_after_first=once)
-        begin, end = element("tools")
-        section = TagFormat(begin=begin, content=calls[0] if tool_choice == "forced" else several, end=end)
+        section = _section(element("tools"), calls, "", tool_choice, options)
         answer.append(OptionalFormat(content=section) if tool_choice == "auto" else section)
     answer += _text("<|close|>message<|sep|>")
     return StructuralTag(format=_sequence(answer))

@@ -41,7 +41,7 @@ fn piece(u: &mut Unstructured<'_>, depth: usize) -> Result<String> {
         0 => pick(u, &TERMINALS)?.to_owned(),
         1 => pick(u, &NAMES)?.to_owned(),
         2 => pick(u, &RULES)?.to_owned(),
-        3 => pick(u, &["<|x|>", "%json {\"enum\":[1,12]}"])?.to_owned(),
+        3 => pick(u, &["<|x|>", "<[*]>", "%json {\"enum\":[1,12]}"])?.to_owned(),
         4 => format!("%lark {{ start: {} \n}}", joined(u, 2, " ", &mut |u| Ok(pick(u, &TERMINALS)?.to_owned()))?),
         _ => format!("({})", body(u, depth + 1)?),
     };

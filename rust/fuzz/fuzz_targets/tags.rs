@@ -10,8 +10,18 @@ use libfuzzer_sys::fuzz_target;
 #[derive(Debug)]
 struct Tags(String);
 
-const TEXTS: [&str; 9] = ["<a>", "<b>", "<a", "<", "ab", "b", "}", "12", "é"];
-const EDGES: [&str; 5] = ["\"<a>\"", "\"b\"", "\"}\"", "\"\"", "{\"type\":\"token\",\"token\":\"<|x|>\"}"];
+// The names of special tokens stand for them.
+const TEXTS: [&str; 12] = ["<a>", "<b>", "<a", "<", "ab", "b", "}", "12", "é", "<|x|>", "a<|y|>b", "<|"];
+const EDGES: [&str; 8] = [
+    "\"<a>\"",
+    "\"b\"",
+    "\"}\"",
+    "\"\"",
+    "\"<|x|>\"",
+    "\"b<|y|>\"",
+    "\"<|x|>a\"",
+    "{\"type\":\"token\",\"token\":\"<|x|>\"}",
+];
 const PATTERNS: [&str; 5] = ["[ab]*", "a|<a>", "[0-9]{1,3}", "<?b", ".{0,4}"];
 const GRAMMARS: [&str; 3] = [
     "root ::= \\\"a\\\" root \\\"b\\\" | \\\"\\\"",
@@ -45,8 +55,8 @@ fn any_text(u: &mut Unstructured<'_>) -> Result<String> {
 }
 
 fn tag(u: &mut Unstructured<'_>, depth: usize) -> Result<String> {
-    let (begin, end) = (pick(u, &EDGES)?, pick(u, &EDGES)?);
-    Ok(format!("{{\"type\":\"tag\",\"begin\":{begin},\"content\":{},\"end\":{end}}}", format(u, depth + 1)?))
+    let (begin, end) = (pick(u, &EDGES)?, list(u, 1..=2, |u| Ok(pick(u, &EDGES)?.to_owned()))?);
+    Ok(format!("{{\"type\":\"tag\",\"begin\":{begin},\"content\":{},\"end\":[{end}]}}", format(u, depth + 1)?))
 }
 
 fn ends(u: &mut Unstructured<'_>) -> Result<String> {
@@ -66,7 +76,10 @@ fn format(u: &mut Unstructured<'_>, depth: usize) -> Result<String> {
         3 => format!("{{\"type\":\"regex\",\"pattern\":\"{}\"}}", pick(u, &PATTERNS)?),
         4 => format!("{{\"type\":\"grammar\",\"grammar\":\"{}\"}}", pick(u, &GRAMMARS)?),
         5 => any_text(u)?,
-        6 => format!("{{\"type\":\"token\",\"token\":{}}}", pick(u, &TOKENS)?),
+        6 => match u.arbitrary()? {
+            true => format!("{{\"type\":\"token\",\"token\":{}}}", pick(u, &TOKENS)?),
+            false => format!("{{\"type\":\"exclude_token\",\"exclude_tokens\":[{}]}}", pick(u, &TOKENS)?),
+        },
         7 => format!("{{\"type\":\"sequence\",\"elements\":[{}]}}", list(u, 1..=2, inner)?),
         8 => format!("{{\"type\":\"or\",\"elements\":[{}]}}", list(u, 1..=2, inner)?),
         9 => format!("{{\"type\":\"{}\",\"content\":{}}}", pick(u, &["optional", "plus", "star"])?, inner(u)?),
