@@ -75,7 +75,7 @@ class GrammarCompiler:
 
     Args:
         tokenizer_info: The tokenizer.
-        cache_limit_bytes: Bytes of states and masks to keep, roughly; default 256 MiB. Past it a fresh cache begins.
+        cache_limit_bytes: Bytes of states and masks to keep, roughly; default 192 MiB. Past it a fresh cache begins.
         limits: Counted limits of one grammar: ``max_source_bytes``, ``max_depth``, ``max_nodes``,
             ``max_repetition``, ``max_states``. Exceeding one raises LimitExceeded.
         walk_ahead: Whether compiling works out the first masks that a sample text comes through, of large grammars

@@ -199,7 +199,7 @@ impl CompiledGrammar {
 /// How much a compiler may keep.
 #[derive(Clone, Debug)]
 pub struct CompilerOptions {
-    /// Bytes of interned states and masks before a fresh space is begun. Default 256 MiB.
+    /// Bytes of interned states and masks before a fresh space is begun. Default 192 MiB.
     pub cache_limit_bytes: usize,
     /// What one grammar may cost.
     pub limits: Limits,
@@ -212,7 +212,7 @@ pub struct CompilerOptions {
 
 impl Default for CompilerOptions {
     fn default() -> Self {
-        Self { cache_limit_bytes: 256 << 20, limits: Limits::default(), walk_ahead: true, uncached: false }
+        Self { cache_limit_bytes: 192 << 20, limits: Limits::default(), walk_ahead: true, uncached: false }
     }
 }
 

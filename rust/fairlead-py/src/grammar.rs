@@ -450,7 +450,7 @@ impl CompiledGrammar {
 ///
 /// Args:
 ///     vocabulary: The vocabulary.
-///     cache_limit_bytes: Bytes of states and masks to keep, roughly; default 256 MiB.
+///     cache_limit_bytes: Bytes of states and masks to keep, roughly; default 192 MiB.
 ///     limits: Counted limits of one grammar by name: max_source_bytes, max_depth, max_nodes, max_repetition,
 ///         max_states.
 ///     walk_ahead: Whether compiling works out the first masks that a sample text comes through; default True.
