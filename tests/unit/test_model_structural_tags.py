@@ -197,12 +197,57 @@ def test_kimi_k3() -> None:
     assert completes(xgr, loose, call(x + s)) and not completes(xgr, loose, call(s))
 
 
-@pytest.mark.parametrize("model", ["cohere", "minimax_m3"])
-def test_arguments_in_nested_tags_are_refused(model: str) -> None:
-    tag = xgr.get_model_structural_tag(model, tools=TOOLS)
-    with pytest.raises(xgr.InvalidStructuralTagError, match="style"):
-        completes(xgr, tag, "")
-    assert xgr.get_model_structural_tag(model) == xgr.get_model_structural_tag(model, tools=TOOLS, tool_choice="none")
+NESTED = {
+    "type": "object",
+    "properties": {
+        "who": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+        "ids": {"type": "array", "items": {"type": "integer"}},
+    },
+    "required": ["who"],
+}
+
+
+def test_arguments_of_cohere_are_tags_in_tags() -> None:
+    tools = [{"type": "function", "function": {"name": "find", "parameters": NESTED}}]
+    name = '<cofl:value name="name" type="raw">Ann & Bo</cofl:value>'
+    ids = '\n<cofl:value name="ids" type="list"><cofl:value type="json">1</cofl:value></cofl:value>'
+
+    def call(name: str, ids: str = "") -> str:
+        who = f'<cofl:value name="who" type="dict">\n{name}\n</cofl:value>'
+        return f'<cofl:tool_calls><cofl:tool_call id="0" name="find">{who}{ids}</cofl:tool_call></cofl:tool_calls>'
+
+    def fine(text: str, **options: Any) -> bool:
+        return admits("cohere", text, tools=tools, **options)
+
+    assert fine(f"hm<|END_THINKING|>Well. {call(name, ids)}") and fine("hm<|END_THINKING|>No.")
+    for options in ({"tool_choice": "required"}, {"tool_choice": {"type": "function", "function": {"name": "find"}}}):
+        assert fine(call(name), reasoning="disabled", **options)
+        assert fine(call(name, ids), reasoning="disabled", **options)
+        assert not fine("No.", reasoning="disabled", **options)
+    for wrong in (call(""), call(name.replace("raw", "json")), call(name, ids.replace("1", "a")), call(ids)):
+        assert not fine(f"hm<|END_THINKING|>{wrong}")
+
+
+def test_arguments_of_minimax_m3_are_tags_in_tags() -> None:
+    tools = [{"type": "function", "function": {"name": "find", "parameters": NESTED}}]
+    mark = "]<]minimax[>["
+    name = f"{mark}<name>Ann <3{mark}</name>"
+    ids = f"{mark}<ids>{mark}<item>1{mark}</item>{mark}<item>2{mark}</item>{mark}</ids>"
+
+    def call(name: str, ids: str = "") -> str:
+        who = f"{mark}<who>{name}{mark}</who>"
+        return f'{mark}<tool_call>\n{mark}<invoke name="find">{who}{ids}{mark}</invoke>\n{mark}</tool_call>'
+
+    def fine(text: str, **options: Any) -> bool:
+        return admits("minimax_m3", text, tools=tools, **options)
+
+    assert fine(f"hm</mm:think>Well. {call(name, ids)}") and fine("hm</mm:think>No.")
+    assert fine(f"<mm:think>hm</mm:think>{call(name)}", reasoning="auto") and fine(call(name), reasoning="auto")
+    for options in ({"tool_choice": "required"}, {"tool_choice": {"type": "function", "function": {"name": "find"}}}):
+        assert fine(call(name), reasoning="disabled", **options)
+        assert not fine("No.", reasoning="disabled", **options)
+    for wrong in (call(""), call(name.replace("/name", "/who")), call(name, ids.replace("1", "a")), call(ids)):
+        assert not fine(f"hm</mm:think>{wrong}")
 
 
 def test_options_reach_the_arguments() -> None:

@@ -135,6 +135,17 @@ def test_tags_that_nothing_completes_are_not_begun() -> None:
     assert matcher.fork().accept_string("a") and not matcher.fork().accept_string("u")
 
 
+def test_grammars_in_either_notation() -> None:
+    for grammar, more in (
+        ('root ::= "a" root | "b"', {}),
+        ('root ::= "a" root | "b"', {"syntax": "ebnf"}),
+        ('start: "a" start | "b"', {"syntax": "lark"}),
+    ):
+        format_ = {"type": "tag", "begin": "<", "content": {"type": "grammar", "grammar": grammar, **more}, "end": ">"}
+        tag = {"type": "structural_tag", "format": format_}
+        assert accepts(tag, "<aab>") and not accepts(tag, "<aa>")
+
+
 @pytest.mark.parametrize(
     ("format_", "pointer"),
     [
@@ -151,7 +162,9 @@ def test_tags_that_nothing_completes_are_not_begun() -> None:
         ({"type": "any_text", "max_tokens": -1}, "/format/max_tokens"),
         ({"type": "any_tokens", "max_tokens": "3"}, "/format/max_tokens"),
         ({"type": "regex", "pattern": "("}, "/format/pattern"),
-        ({"type": "json_schema", "json_schema": {}, "style": "cohere_xml"}, "/format/style"),
+        ({"type": "grammar", "grammar": "start: x", "syntax": "lark"}, "/format/grammar"),
+        ({"type": "grammar", "grammar": "root ::= x", "syntax": "bnf"}, "/format/syntax"),
+        ({"type": "json_schema", "json_schema": {}, "style": "xml"}, "/format/style"),
     ],
 )
 def test_mistakes_have_a_pointer(format_: dict[str, Any], pointer: str) -> None:

@@ -82,8 +82,8 @@ def get_model_structural_tag(
     Where it differs from XGrammar's: with ``"required"`` harmony's answers must call a tool, where theirs may end
     without; tools that are built in and that a format can't write are a warning, and an error where one must be called;
     arguments in XML are those only that the schema names, also with ``strict=False``. Refused by compiling are
-    ``minimax_m3`` and ``cohere`` with tools, ``any_order`` with arguments in XML, and ``kimi_k3`` with tools where its
-    tags aren't special tokens of the tokenizer, unless ``exclude_special_tokens=False``.
+    ``any_order`` with arguments in XML, and ``kimi_k3`` with tools where its tags aren't special tokens of the
+    tokenizer, unless ``exclude_special_tokens=False``.
 
     Args:
         model: ``"llama"``, ``"kimi"``, ``"kimi_k3"``, ``"deepseek_r1"``, ``"deepseek_v3_1"``, ``"deepseek_v3_2"``,

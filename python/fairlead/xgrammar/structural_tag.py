@@ -54,8 +54,8 @@ class JSONSchemaFormat(Model):
     Args:
         json_schema: The schema.
         style: ``"json"``, or how a family of models writes the arguments of calls: ``"qwen_xml"``, ``"minimax_xml"``,
-            ``"deepseek_xml"``, ``"deepseek_v4_1_xml"``, ``"glm_xml"``, ``"kimi_k3_xml"``. XGrammar's
-            others are refused by compiling.
+            ``"deepseek_xml"``, ``"deepseek_v4_1_xml"``, ``"glm_xml"``, ``"kimi_k3_xml"``, ``"cohere_xml"``,
+            ``"minimax_m3_xml"``.
         any_order: Members in any order, each once, as the schema wants them; JSON only.
         max_whitespace_cnt: The most whitespace characters in a row; default: fairlead's bounded layout.
         excludes: Only names of special tokens, which no value has.
@@ -114,10 +114,16 @@ class AnyTokensFormat(Model):
 
 @dataclass(kw_only=True)
 class GrammarFormat(Model):
-    """A grammar in EBNF."""
+    """A grammar.
+
+    Args:
+        grammar: Its text.
+        syntax: ``"ebnf"``, or ``"lark"`` for Lark's notation.
+    """
 
     type: Literal["grammar"] = "grammar"
     grammar: str
+    syntax: Literal["ebnf", "lark"] = "ebnf"
 
 
 @dataclass(kw_only=True)

@@ -208,8 +208,9 @@ impl Grammar {
     ///         ``triggers``; a mapping, a text or a pydantic object. Formats of type ``token``,
     ///         ``token_triggered_tags`` and ``token_dispatch`` name special tokens or give their ids. A ``json_schema``
     ///         with ``style`` (``"qwen_xml"``, ``"glm_xml"``, ``"minimax_xml"``, ``"deepseek_xml"``,
-    ///         ``"deepseek_v4_1_xml"``) is an object as parameters in tags: those that the schema names, in its order,
-    ///         texts as they are, other values in JSON. ``max_tokens`` of ``any_text`` and ``any_tokens`` counts accepted
+    ///         ``"deepseek_v4_1_xml"``, ``"kimi_k3_xml"``) is an object as parameters in tags: those that the schema names,
+    ///         in its order, texts as they are, other values in JSON; with ``"cohere_xml"`` and ``"minimax_m3_xml"``
+    ///         arrays and objects in them are tags again. ``max_tokens`` of ``any_text`` and ``any_tokens`` counts accepted
     ///         tokens that end between characters, and nothing of what ``accept_string`` takes.
     ///
     /// Raises:

@@ -36,7 +36,7 @@ const SCHEMAS: [&str; 6] = [
     "{\"type\":\"string\",\"not\":{\"pattern\":\"<\"}}",
     "{\"properties\":{\"a\":{\"type\":[\"string\",\"array\"],\"maxLength\":2},\"b\":{\"enum\":[1,\"<b>\"]}},\"required\":[\"b\"]}",
 ];
-const STYLES: [&str; 4] = ["json", "qwen_xml", "glm_xml", "deepseek_xml"];
+const STYLES: [&str; 6] = ["json", "qwen_xml", "glm_xml", "deepseek_xml", "cohere_xml", "minimax_m3_xml"];
 const TOKENS: [&str; 2] = ["\"<|x|>\"", "\"<|y|>\""];
 
 fn text(u: &mut Unstructured<'_>) -> Result<String> {

@@ -227,8 +227,14 @@ impl<'a> Reader<'a> {
                 self.schema(schema, &at, &JsonOptions::default(), ParameterStyle::named("qwen_xml"))
             }
             "grammar" => {
-                format.only(&["grammar"])?;
-                let e = super::ebnf(store, format.text("grammar")?, self.limits);
+                format.only(&["grammar", "syntax"])?;
+                let text = format.text("grammar")?;
+                let e = match format.map.get("syntax") {
+                    None => super::ebnf(store, text, self.limits),
+                    Some(syntax) if syntax == "ebnf" => super::ebnf(store, text, self.limits),
+                    Some(syntax) if syntax == "lark" => super::lark(store, text, &[], self.limits),
+                    Some(_) => return fail(&format.at("syntax"), "a grammar's syntax is \"ebnf\" or \"lark\""),
+                };
                 Ok(store.call_of(e.map_err(|e| at_pointer(e, "grammar"))?))
             }
             "regex" => {

@@ -16,6 +16,7 @@ mod format;
 mod instances;
 mod keywords;
 mod metaschema;
+mod nested;
 mod options;
 mod parameters;
 mod parts;
@@ -90,7 +91,11 @@ pub(crate) fn lower_as(
     limits: &Limits,
     style: Option<ParameterStyle>,
 ) -> Result<ExprId, Error> {
-    let types = style.map(|style| (style, TYPES.map(|name| json!({"type": name}))));
+    let flat = match style {
+        Some(ParameterStyle::Flat(style)) => Some(style),
+        _ => None,
+    };
+    let types = flat.map(|style| (style, TYPES.map(|name| json!({"type": name}))));
     let root = parse(text, "the schema", limits)?;
     let resources: Vec<(&str, Value)> = options
         .resources
@@ -112,9 +117,12 @@ pub(crate) fn lower_as(
         let mut reader = read::Reader::new(store, options, limits, documents, overlapping.clone());
         let place = reader.scopes.enter(&reader.documents, 0, place);
         let demands = reader.demand(place);
-        let lowered = match &types {
-            None => emit::Emitter::new(&mut reader).lower(&demands)?,
-            Some((style, types)) => {
+        let lowered = match (style, &types) {
+            (Some(ParameterStyle::Nested(style)), _) => {
+                emit::Emitter::new(&mut reader).lower_nested(&demands, style)?
+            }
+            (_, None) => emit::Emitter::new(&mut reader).lower(&demands)?,
+            (_, Some((style, types))) => {
                 let mut of = [0; TYPES.len()];
                 for (i, schema) in types.iter().enumerate() {
                     let place = reader.documents.add(&format!("fairlead:{}", TYPES[i]), schema, Draft::Draft202012, "");

@@ -10,17 +10,35 @@ use std::rc::Rc;
 use super::branches::Overlapping;
 use super::document::escaped;
 use super::emit::Emitter;
+use super::nested::NestedStyle;
 use super::plan::PlannedObject;
 use super::shape::{Demands, Strings, both, only, opposite};
-use crate::automata::{EPS, ExprId, UNBOUNDED};
+use crate::automata::{EPS, ExprId, Store, UNBOUNDED};
 use crate::error::Error;
+use crate::limits::Limits;
 
 /// The characters of XML: of the control characters only those of whitespace.
 const CHARACTERS: [(char, char); 3] = [('\t', '\n'), ('\r', '\r'), (' ', char::MAX)];
 
-/// How one family of models writes a parameter.
+/// How a family of models writes arguments.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ParameterStyle {
+pub(crate) enum ParameterStyle {
+    /// Values that aren't texts are JSON.
+    Flat(FlatStyle),
+    /// Arrays and objects are tags again.
+    Nested(NestedStyle),
+}
+
+impl ParameterStyle {
+    /// The style of a name in structural tags.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        FlatStyle::named(name).map(Self::Flat).or_else(|| NestedStyle::named(name).map(Self::Nested))
+    }
+}
+
+/// How one family of models writes a parameter whose value is a text or JSON.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlatStyle {
     /// Before the key.
     open: &'static str,
     /// Between the key and a text; parts between which whitespace may stand.
@@ -31,9 +49,8 @@ pub(crate) struct ParameterStyle {
     close: &'static str,
 }
 
-impl ParameterStyle {
-    /// The style of a name in structural tags.
-    pub(crate) fn named(name: &str) -> Option<Self> {
+impl FlatStyle {
+    fn named(name: &str) -> Option<Self> {
         let alike = |open, between: &'static [&'static str], close| Self { open, text: between, json: between, close };
         Some(match name {
             "qwen_xml" => alike("<parameter=", &[">"], "</parameter>"),
@@ -84,7 +101,7 @@ struct Parameter {
 /// The types of values, texts first.
 pub(super) const TYPES: [&str; 6] = ["string", "number", "boolean", "null", "array", "object"];
 
-fn is_character(c: char) -> bool {
+pub(super) fn is_character(c: char) -> bool {
     CHARACTERS.iter().any(|&(from, to)| (from..=to).contains(&c))
 }
 
@@ -95,7 +112,7 @@ impl Emitter<'_, '_> {
         &mut self,
         root: &Demands,
         types: [u32; TYPES.len()],
-        style: ParameterStyle,
+        style: FlatStyle,
     ) -> Result<Result<ExprId, Overlapping>, Error> {
         let shape = self.reader.shape_of(root)?;
         let mut planned = Vec::new();
@@ -124,22 +141,10 @@ impl Emitter<'_, '_> {
         &mut self,
         object: &PlannedObject,
         types: [u32; TYPES.len()],
-        style: ParameterStyle,
+        style: FlatStyle,
     ) -> Result<Vec<Parameter>, Error> {
+        refuse_conditions(object)?;
         let named = &object.declared[..object.named];
-        let required = named.iter().filter(|member| member.required).count();
-        let refuse = |keyword: &str, what: &str| {
-            Err(Error::unsupported("", keyword, format!("{what} can't be held to where parameters are written")))
-        };
-        if object.lo as usize > required {
-            return refuse("minProperties", "a least number of members beyond those that are required");
-        }
-        if (object.hi as usize) < named.len() {
-            return refuse("maxProperties", "a greatest number of members below that of those that are named");
-        }
-        if object.owed != 0 {
-            return refuse("not", "a condition that some member has to fulfil");
-        }
         let mut parameters = Vec::new();
         for member in named {
             if member.key.is_empty() || member.key.contains(|c: char| c.is_control() || "<>\"".contains(c)) {
@@ -162,7 +167,7 @@ impl Emitter<'_, '_> {
         Ok(parameters)
     }
 
-    fn parameters(&mut self, parameters: &[Parameter], style: ParameterStyle) -> Result<ExprId, Error> {
+    fn parameters(&mut self, parameters: &[Parameter], style: FlatStyle) -> Result<ExprId, Error> {
         let store = self.store;
         self.depth = 0;
         let space = self.layout().empty;
@@ -184,9 +189,11 @@ impl Emitter<'_, '_> {
                 match &strings.exact {
                     Some(text) if text.contains(style.close) || !text.chars().all(is_character) => {}
                     Some(text) => known.push((text.as_bytes().into(), EPS)),
-                    None if *strings == Strings::any(store) => texts.push(self.raw_text(strings, style)?),
+                    None if *strings == Strings::any(store) => {
+                        texts.push(raw_text(store, strings, style.close, self.reader.limits)?);
+                    }
                     None => {
-                        let text = self.raw_text(strings, style)?;
+                        let text = raw_text(store, strings, style.close, self.reader.limits)?;
                         texts.push(if style.tells() { text } else { spaced(text) });
                     }
                 }
@@ -224,20 +231,38 @@ impl Emitter<'_, '_> {
         all.push(space);
         Ok(store.sequence(&all))
     }
+}
 
-    /// Strings that aren't one known text, as they are, without a closing tag in them.
-    fn raw_text(&self, strings: &Strings, style: ParameterStyle) -> Result<ExprId, Error> {
-        let store = self.store;
-        let closed = store.sequence(&[store.all, store.literal(style.close.as_bytes()), store.all]);
-        let characters = store.repeat(store.char_class(&CHARACTERS), 0, UNBOUNDED);
-        let mut text = store.inter([strings.content, characters, store.not(closed)]);
-        if strings.lo > 0 || strings.hi != UNBOUNDED {
-            text = store.inter([text, store.characters(strings.lo, strings.hi)]);
-        }
-        if store.alive_within(text, self.reader.limits.max_states).is_none() {
-            let what = "whether this combination of string conditions admits anything takes too many states to tell";
-            return Err(Error::limit(what));
-        }
-        Ok(store.call_of(text))
+/// Refuses objects with conditions that aren't about one member.
+pub(super) fn refuse_conditions(object: &PlannedObject) -> Result<(), Error> {
+    let named = &object.declared[..object.named];
+    let required = named.iter().filter(|member| member.required).count();
+    let refuse = |keyword: &str, what: &str| {
+        Err(Error::unsupported("", keyword, format!("{what} can't be held to where parameters are written")))
+    };
+    if object.lo as usize > required {
+        return refuse("minProperties", "a least number of members beyond those that are required");
     }
+    if (object.hi as usize) < named.len() {
+        return refuse("maxProperties", "a greatest number of members below that of those that are named");
+    }
+    if object.owed != 0 {
+        return refuse("not", "a condition that some member has to fulfil");
+    }
+    Ok(())
+}
+
+/// Strings that aren't one known text, as they are, without what closes them.
+pub(super) fn raw_text(store: &Store, strings: &Strings, close: &str, limits: &Limits) -> Result<ExprId, Error> {
+    let closed = store.sequence(&[store.all, store.literal(close.as_bytes()), store.all]);
+    let characters = store.repeat(store.char_class(&CHARACTERS), 0, UNBOUNDED);
+    let mut text = store.inter([strings.content, characters, store.not(closed)]);
+    if strings.lo > 0 || strings.hi != UNBOUNDED {
+        text = store.inter([text, store.characters(strings.lo, strings.hi)]);
+    }
+    if store.alive_within(text, limits.max_states).is_none() {
+        let what = "whether this combination of string conditions admits anything takes too many states to tell";
+        return Err(Error::limit(what));
+    }
+    Ok(store.call_of(text))
 }
