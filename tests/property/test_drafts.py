@@ -107,6 +107,29 @@ def test_forced_text_is_what_no_byte_can_differ_from(grammar: Grammar, seed: int
         assert len(firsts) > 1 or min(firsts) >= 0x80
 
 
+@given(st.sampled_from(GRAMMARS), st.integers(0, 2**32))
+def test_forced_tokens_are_the_longest(grammar: Grammar, seed: int) -> None:
+    matcher = begun(grammar, random.Random(seed))
+    ordinary = {
+        text: token for token, text in reversed(list(enumerate(world.TOKENS))) if text and token not in world.STOPS
+    }
+    forced = b""
+    fork = matcher.fork()
+    while not fork.is_completed() and not fork.is_terminated():
+        firsts = {(world.TOKENS[t] or b"")[:1] for t in world.allowed_ids(world.mask(fork))}
+        if len(firsts) != 1 or not fork.accept_string(byte := firsts.pop()):
+            break
+        forced += byte
+    expected = []
+    while forced:
+        longest = max((text for text in ordinary if forced.startswith(text)), key=len)
+        forced = forced[len(longest) :]
+        if forced or not any(text != longest and text.startswith(longest) for text in ordinary):
+            expected.append(ordinary[longest])
+    assert matcher.find_jump_forward_tokens() == expected
+    assert all(matcher.accept_token(token) for token in expected)
+
+
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
 def test_copies_are_independent(copied: object) -> None:
     matcher = GrammarMatcher(world.compiler().compile(Grammar.regex("ab*c")))

@@ -162,6 +162,20 @@ def test_forced_text() -> None:
     assert len(matcher("a{2000000000}").find_jump_forward_string()) < 10_000_000
 
 
+def test_forced_tokens_without_a_tokenizer() -> None:
+    words = [b"f", b"o", b"fo", b"oo", b": ", b":", b"x", b" ", b": y", b"<s>"]
+    small = Compiler(Vocabulary([*words, b"<e>"], stop_token_ids=[len(words)]))
+
+    def forced(pattern: str) -> list[bytes]:
+        one = GrammarMatcher(small.compile(Grammar.regex(pattern)))
+        return [words[token] for token in one.find_jump_forward_tokens()]
+
+    # The longest each; ": " isn't certain, since ": y" might be what a tokenizer writes.
+    assert forced("foo: (x|f)") == [b"fo", b"o"]
+    assert forced("foo: x(x|f)") == [b"fo", b"o", b": ", b"x"]
+    assert forced("foo?") == [b"fo"] and forced("x|f") == [] and forced("ox?") == []
+
+
 def test_forced_tokens_are_those_of_the_tokenizer_but_for_the_last() -> None:
     def pairs(text: str) -> list[int]:
         """Spells "ab" as one token wherever it stands."""

@@ -63,7 +63,8 @@ class GrammarCompiler:
         tokenizer_info: The tokenizer.
         max_threads: Taken for XGrammar's sake: grammars are compiled lazily, in the caller's thread.
         cache_enabled: Remember compiled grammars.
-        cache_limit_bytes: For states and masks; -1: fairlead's default of 512 MiB.
+        cache_limit_bytes: For states and masks; -1: fairlead's default.
+        enable_dynamic_compilation: Taken for XGrammar's sake: masks are always made when they are first needed.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class GrammarCompiler:
         max_threads: int = 8,
         cache_enabled: bool = True,
         cache_limit_bytes: int = -1,
+        enable_dynamic_compilation: bool = False,
     ) -> None:
         self._info = tokenizer_info
         self._limit = cache_limit_bytes

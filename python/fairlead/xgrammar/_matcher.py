@@ -123,6 +123,12 @@ class GrammarMatcher:
         """The text that must come next."""
         return self.matcher.find_jump_forward_string()
 
+    def find_jump_forward_tokens(self) -> list[int]:
+        """Tokens of the text that must come next, each the longest that there is; a last one that a longer token begins
+        with is left out. A tokenizer may write the same text by others: ``fairlead.GrammarMatcher.forced_tokens``.
+        """
+        return self.matcher.find_jump_forward_tokens()
+
     def rollback(self, num_tokens: int = 1) -> None:
         """Take back accepted tokens."""
         self.matcher.rollback(num_tokens)

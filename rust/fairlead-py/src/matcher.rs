@@ -230,6 +230,16 @@ impl GrammarMatcher {
         String::from_utf8(forced).unwrap_or_default()
     }
 
+    /// Tokens that write the text that must come next, each the longest that the vocabulary has, without asking a
+    /// tokenizer: XGrammar's method. The last one is left out if a longer token begins with it. ``forced_tokens`` are
+    /// those that the tokenizer itself would write.
+    ///
+    /// Returns:
+    ///     Token ids that can be accepted one after the other; none if there is a choice or the text may end.
+    fn find_jump_forward_tokens(&self, py: Python<'_>) -> Vec<u32> {
+        self.state(py).forced_tokens()
+    }
+
     /// The canonical tokens of the text that must come next: those of the tokenizer's own spelling that no longer text
     /// could change. Appending them without asking the model, or one by one, writes the same.
     ///

@@ -471,6 +471,31 @@ impl GrammarMatcher {
         forced
     }
 
+    /// Tokens that write the text that must come next, each the longest that there is. The last one is left out if a longer token
+    /// goes on from it: that one may be what a tokenizer would write.
+    pub fn forced_tokens(&mut self) -> Vec<u32> {
+        let forced = self.forced_text();
+        let trie = &self.space.vocab.trie;
+        let (mut tokens, mut at) = (Vec::new(), 0);
+        while at < forced.len() {
+            let (mut node, mut found) = (0, None);
+            for (&b, upto) in forced[at..].iter().zip(at + 1..) {
+                let Some(child) = trie.child(node, b) else { break };
+                node = child;
+                if let Some(&token) = trie.own_tokens(node).iter().min() {
+                    found = Some((token, upto, node));
+                }
+            }
+            let Some((token, upto, node)) = found else { break };
+            if upto == forced.len() && trie.all_tokens(node).len() > trie.own_tokens(node).len() {
+                break;
+            }
+            tokens.push(token);
+            at = upto;
+        }
+        tokens
+    }
+
     /// The bytes that some frame has an edge for: all that may follow, and those that only a key that the object has
     /// already stands against.
     fn next_bytes(&self) -> [bool; 256] {
