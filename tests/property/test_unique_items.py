@@ -168,6 +168,51 @@ def test_equal_values_are_equal_however_they_are_spelled(item: Any, seed: int) -
             assert world.allowed_ids(world.mask(matcher)) == world.brute_force(compiled, begun.encode()), begun
 
 
+POSITIONS: list[Any] = [
+    {"type": "boolean"},
+    {"type": "boolean"},
+    {"type": ["boolean", "null"]},
+    {"type": "null"},
+    {"const": True},
+    True,
+    {"type": "integer"},
+    {"type": ["boolean", "string"]},
+    {"not": {"type": ["boolean", "number", "string"]}},
+]
+WORDS = [True, False, None, 1, "a", "true", [], [True], {"a": None}]
+
+
+@given(
+    st.lists(st.sampled_from(POSITIONS), min_size=1, max_size=4),
+    st.sampled_from([*POSITIONS, False]),
+    st.integers(0, 4),
+    st.lists(st.sampled_from(WORDS), max_size=5),
+    st.integers(0, 2**32),
+)
+def test_words_may_run_out_at_some_positions(
+    prefix: list[Any], rest: Any, least: int, items: list[Any], seed: int
+) -> None:
+    schema = {"type": "array", "prefixItems": prefix, "items": rest, "uniqueItems": True, "minItems": least}
+    try:
+        compiled = world.compiler().compile(Grammar.json_schema(schema, whitespace="compact"))
+    except ValueError as error:
+        assert "no JSON value" in str(error)
+        event("empty")
+        assert not Draft202012Validator(schema).is_valid(items)
+        return
+    rng = random.Random(seed)
+    text = compact(items)
+    fine = Draft202012Validator(schema).is_valid(items)
+    event(f"fine: {fine}")
+    assert world.accepts(GrammarMatcher(compiled), text.decode()) == fine
+    matcher = GrammarMatcher(compiled)
+    begun = text[: rng.randrange(len(text))]
+    while not matcher.accept_string(begun.decode()):
+        begun = begun[:-1]
+    allowed = world.allowed_ids(world.mask(matcher))
+    assert allowed and allowed == world.brute_force(compiled, begun), begun
+
+
 def test_values_that_are_too_large_to_be_listed_are_a_limit() -> None:
     definitions: dict[str, Any] = {"0": {"const": 1}}
     for depth in range(1, 24):

@@ -68,6 +68,23 @@ impl Emitter<'_, '_> {
         Ok(Some(self.store.distinct_array(spec, arrays.lo, arrays.hi, values.len() as u32)))
     }
 
+    /// The demands of `null`, `true` and `false` where an item can be nothing else: a position runs out of such values if others
+    /// take them, so that they are counted. Other values may be spelled in several ways, of which a demand for one has only one.
+    pub(super) fn once(&mut self, arrays: &Arrays) -> Result<Vec<u32>, Error> {
+        let mut found = Shape::default();
+        let positions = arrays.prefix.iter().chain([&arrays.rest]);
+        for demands in positions.filter(|demands| !demands.contains(&NEVER)) {
+            let shape = self.reader.shape_of(demands)?;
+            if shape.alternatives() == 0 {
+                found.null |= shape.null;
+                found.yes |= shape.yes;
+                found.no |= shape.no;
+            }
+        }
+        let there = [(found.null, Value::Null), (found.yes, true.into()), (found.no, false.into())];
+        Ok(there.iter().filter(|(there, _)| *there).map(|(_, value)| self.reader.exactly(value)).collect())
+    }
+
     /// Bounds arrays that are compared by their items to as many as there are values; whether some had to be longer.
     ///
     /// # Errors
@@ -154,7 +171,8 @@ fn item_values<F: Fn(&Demands) -> bool>(
     pointer: &str,
 ) -> Result<u32, Error> {
     let mut bound = UNBOUNDED;
-    for demands in array.demands() {
+    let choices = array.prefix.iter().chain([&array.rest]).flatten();
+    for (_, demands) in choices.filter(|(kind, _)| kind & array.once == 0) {
         match counting.values(demands)? {
             Found::Few(all) if array.prefix.is_empty() && array.tallies.is_empty() => bound = all.len() as u32,
             Found::Few(all) if !all.is_empty() => {

@@ -256,12 +256,12 @@ impl<'r, 'a> Emitter<'r, 'a> {
                 }
             } else {
                 let unique = arrays.unique.is_some() && arrays.hi > 1;
-                match if unique { self.distinct(arrays)? } else { None } {
-                    Some(array) => {
-                        simple.push(array);
-                        slot.types.arrays |= array != EMPTY;
-                    }
-                    None => slot.arrays.push(PlannedArray::new(arrays)?),
+                if let Some(array) = if unique { self.distinct(arrays)? } else { None } {
+                    simple.push(array);
+                    slot.types.arrays |= array != EMPTY;
+                } else {
+                    let once = if unique { self.once(arrays)? } else { Vec::new() };
+                    slot.arrays.push(PlannedArray::with_once(arrays, &once)?);
                 }
             }
         }

@@ -33,10 +33,21 @@ pub(super) struct PlannedArray {
     pub(super) tallies: Vec<Tally>,
     /// Where it is said that no two items are equal, if a matcher has to compare them.
     pub(super) unique: Option<Rc<str>>,
+    /// The tallies by which a value comes once at most, one bit each.
+    pub(super) once: u16,
 }
 
 impl PlannedArray {
     pub(super) fn new(arrays: &Arrays) -> Result<Self, Error> {
+        Self::with_once(arrays, &[])
+    }
+
+    /// The same where some demands, each of one value, are satisfied by one item at most.
+    pub(super) fn with_once(arrays: &Arrays, once: &[u32]) -> Result<Self, Error> {
+        let bits = ((1u32 << once.len()) - 1) << arrays.counts.len();
+        let mut arrays = arrays.clone();
+        arrays.counts.extend(once.iter().map(|&what| Count { what, lo: 0, hi: 1, from: 0 }));
+        let arrays = &arrays;
         if arrays.counts.len() > MANY_COUNTS {
             let what = format!("more than {MANY_COUNTS} conditions on the number of matching items meet in one array");
             return Err(Error::limit(what));
@@ -46,7 +57,8 @@ impl PlannedArray {
         let tallies: Vec<Tally> = arrays.counts.iter().map(|c| Tally { lo: c.lo, hi: c.hi }).collect();
         let total = Tally { lo: arrays.lo, hi: arrays.hi };
         let (prefix, rest) = ((0..listed).map(at).collect(), at(listed));
-        let planned = Self { prefix, rest, total, tallies, unique: arrays.unique.clone().filter(|_| arrays.hi > 1) };
+        let unique = arrays.unique.clone().filter(|_| arrays.hi > 1);
+        let planned = Self { prefix, rest, total, tallies, unique, once: bits as u16 };
         if planned.kinds(&|_| true).cost(total, &planned.tallies) > MANY_STEPS && !planned.tallies.is_empty() {
             return Err(Error::limit("the counts of matching items are too large in this combination"));
         }
