@@ -7,8 +7,8 @@ import random
 import re
 
 from fairlead._core import CompiledGrammar, Grammar, GrammarMatcher
-from fairlead.errors import GrammarError, SchemaError
-from hypothesis import given
+from fairlead.errors import GrammarError, SchemaError, UnsupportedSchemaError
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from tests.property import engine_world as world
@@ -95,11 +95,55 @@ searched = st.one_of(
 )
 
 
+TIMES = ["*", "+", "?", "{2}", "{1,2}", "{0,2}", "{2,}", "*?", "+?", "??"]
+CHARACTERS = ["a", "[ab]", "[^a]", ".", "[a-c]"]
+# Of these none is refused.
+looked_at = st.tuples(
+    st.sampled_from(["^", "", "^b", "a"]),
+    st.lists(looks, max_size=2).map("".join),
+    st.sampled_from(CHARACTERS),
+    st.lists(looks, max_size=1).map("".join),
+    st.sampled_from(TIMES),
+    st.sampled_from(["$", ""]),
+).map(lambda p: f"{p[0]}(?:{p[1]}{p[2]}{p[3]}){p[4]}{p[5]}")
+repeated = st.tuples(sequences, groups, st.sampled_from(TIMES), st.sampled_from(["", "$", "b$", "[ab]*$"])).map(
+    lambda p: f"{p[0]}({p[1]}){p[2]}{p[3]}"
+)
+
+
+@given(st.one_of(looked_at, repeated), st.integers(0, 2**32))
+def test_looking_around_in_what_is_repeated(pattern: str, seed: int) -> None:
+    try:
+        world.compiler().compile(Grammar.json_schema({"pattern": pattern}))
+    except SchemaError as error:
+        # Other values than strings satisfy it.
+        assert isinstance(error, UnsupportedSchemaError), error
+        event("refused")
+        assert re.search(r"\(\?[=!]", pattern)
+        return
+    event("compiled")
+    agrees_with_python(pattern, seed)
+
+
+@given(looked_at)
+def test_characters_that_are_looked_at_can_be_repeated(pattern: str) -> None:
+    begins = "^" in pattern[1:].replace("[^", "[")
+    try:
+        world.compiler().compile(Grammar.json_schema({"pattern": pattern}))
+    except UnsupportedSchemaError:
+        # Whether a text begins here differs from one repetition to the next.
+        assert begins
+
+
 @given(searched, st.integers(0, 2**32))
 def test_looking_around_in_a_schema_is_that_of_python(pattern: str, seed: int) -> None:
+    agrees_with_python(pattern, seed)
+
+
+def agrees_with_python(pattern: str, seed: int) -> None:
     rng = random.Random(seed)
-    # Python's `$` also matches before a final line feed.
-    oracle = re.compile(pattern.replace("$", "\\Z"))
+    # Python's `$` also matches before a final line feed, its `.` all ends of lines but that.
+    oracle = re.compile(pattern.replace("$", "\\Z").replace(".", "[^\n\r\u2028\u2029]"))
     try:
         grammar = world.compiler().compile(Grammar.json_schema({"type": "string", "pattern": pattern}))
     except SchemaError as error:

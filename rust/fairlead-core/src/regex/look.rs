@@ -3,14 +3,20 @@
 //! A pattern is taken apart from its end: behind each place stand all texts that may follow there, and a look-ahead meets
 //! these with the texts that begin with what it asks for, or with their complement. Such a rest of a text depends on whether
 //! the place is the beginning of the text, as `^` may follow. A look-behind is known only right before the text's end, where it is
-//! about the whole text.
+//! about the whole text. Groups that look around are written out as often as they come; those that come any number of times look
+//! at one character after the other up to the text's end, as in `((?!a).)*$`, which is a condition on all rests of the text.
 
 use std::ops::Range;
 
 use super::{Anchored, Dialect, anchored};
-use crate::automata::{EMPTY, EPS, ExprId, Store};
+use crate::automata::{EMPTY, EPS, ExprId, Store, UNBOUNDED};
 use crate::error::Error;
 use crate::limits::Limits;
+
+/// So often a group is written out that looks around.
+const MANY_TIMES: u32 = 32;
+
+const QUANTIFIERS: [char; 4] = ['*', '+', '?', '{'];
 
 /// What may follow a place, up to the text's end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,8 +31,8 @@ struct Rest {
 enum Part {
     /// Without assertions but `^` and `$`.
     Plain(Range<usize>),
-    /// A group that holds some.
-    Group(Range<usize>),
+    /// A group that holds some, so many times.
+    Group { inner: Range<usize>, lo: u32, hi: u32, at: usize },
     /// What has to follow, or must not.
     Ahead { inner: Range<usize>, not: bool },
     /// What has to stand before, or must not.
@@ -173,21 +179,23 @@ impl Reader<'_> {
             let close = self.closing(open, range.end)?;
             let text = &self.pattern[open..close];
             let Some(look) = looks_around(text) else { continue };
-            let quantified = self.pattern[close + 1..range.end].starts_with(['*', '+', '?', '{']);
-            if quantified {
+            let after = &self.pattern[close + 1..range.end];
+            let Some((lo, hi, length)) = quantifier(after).filter(|_| look > 0 || !after.starts_with(QUANTIFIERS))
+            else {
                 return self.refused(open + look);
-            }
+            };
             plain(&mut out, from..open);
-            from = close + 1;
+            from = close + 1 + length;
             let inner = |prefix: usize| open + prefix..close;
+            let group = |prefix: usize| Part::Group { inner: inner(prefix), lo, hi, at: open + look };
             out.push(match text.as_bytes() {
                 [b'(', b'?', sign @ (b'=' | b'!'), ..] => Part::Ahead { inner: inner(3), not: *sign == b'!' },
                 [b'(', b'?', b'<', sign @ (b'=' | b'!'), ..] => {
                     Part::Behind { inner: inner(4), not: *sign == b'!', at: open }
                 }
-                [b'(', b'?', b':', ..] => Part::Group(inner(3)),
+                [b'(', b'?', b':', ..] => group(3),
                 [b'(', b'?', ..] => return self.refused(open + look),
-                _ => Part::Group(inner(1)),
+                _ => group(1),
             });
         }
         plain(&mut out, from..range.end);
@@ -235,7 +243,7 @@ impl Reader<'_> {
         let store = self.store;
         parts.iter().rev().try_fold(rest, |rest, part| match part {
             Part::Plain(range) => Ok(self.before_plain(self.plain(range)?, rest)),
-            Part::Group(range) => self.before(range.clone(), rest),
+            Part::Group { inner, lo, hi, at } => self.before_repeated(inner, (*lo, *hi), *at, rest),
             Part::Ahead { inner, not } => {
                 let any = store.any_text();
                 let asked = self.before(inner.clone(), Rest { inside: any, start: any })?;
@@ -247,6 +255,71 @@ impl Reader<'_> {
             }
             Part::Behind { at, .. } => self.refused(*at),
         })
+    }
+
+    /// The same for a group that comes `lo` to `hi` times.
+    fn before_repeated(
+        &self,
+        group: &Range<usize>,
+        (lo, hi): (u32, u32),
+        at: usize,
+        rest: Rest,
+    ) -> Result<Rest, Error> {
+        if lo.max(if hi == UNBOUNDED { 0 } else { hi }) > MANY_TIMES {
+            return self.refused(at);
+        }
+        let mut all = if hi == UNBOUNDED { self.before_any_number(group, at, rest)? } else { rest };
+        for _ in lo..if hi == UNBOUNDED { lo } else { hi } {
+            let once = self.before(group.clone(), all)?;
+            let either = |a: ExprId, b: ExprId| self.store.union([a, b]);
+            all = Rest { inside: either(rest.inside, once.inside), start: either(rest.start, once.start) };
+        }
+        (0..lo).try_fold(all, |all, _| self.before(group.clone(), all))
+    }
+
+    /// The same for any number of times. Of characters that are looked at one by one, up to the end of the text, all rests of
+    /// the text satisfy what is asked for: none that doesn't stands behind anything.
+    fn before_any_number(&self, group: &Range<usize>, at: usize, rest: Rest) -> Result<Rest, Error> {
+        let store = self.store;
+        let any = store.any_text();
+        if rest == (Rest { inside: any, start: any }) {
+            return Ok(rest);
+        }
+        let [alternative] = &self.alternatives(group.clone())[..] else { return self.refused(at) };
+        if rest != (Rest { inside: EPS, start: EPS }) {
+            return self.refused(at);
+        }
+        let some = store.concat(store.char_class(&[('\0', char::MAX)]), any);
+        let (mut character, mut wrong) = (None, Vec::new());
+        for part in self.parts(alternative.clone())? {
+            match part {
+                Part::Plain(range) if character.is_none() => {
+                    let Anchored { at: [free, others @ ..] } = self.plain(&range)?;
+                    let longer = store.inter([free, store.not(store.characters(1, 1))]);
+                    if others != [EMPTY; 3] || store.alive_within(longer, self.limits.max_states) != Some(false) {
+                        return self.refused(at);
+                    }
+                    character = Some(free);
+                }
+                Part::Ahead { inner, not } => {
+                    let asked = self.before(inner, Rest { inside: any, start: any })?;
+                    if asked.inside != asked.start {
+                        return self.refused(at);
+                    }
+                    let fails = if not { asked.inside } else { store.not(asked.inside) };
+                    // Before a character something follows, behind one something stands before.
+                    wrong.push(match character {
+                        None => store.concat(any, store.inter([fails, some])),
+                        Some(_) => store.concat(some, fails),
+                    });
+                }
+                _ => return self.refused(at),
+            }
+        }
+        let Some(character) = character else { return self.refused(at) };
+        let texts = store.inter([store.repeat(character, 0, UNBOUNDED), store.not(store.union(wrong))]);
+        let texts = self.meet(&[texts])?;
+        Ok(Rest { inside: texts, start: texts })
     }
 
     fn before_plain(&self, part: Anchored, rest: Rest) -> Rest {
@@ -270,6 +343,25 @@ impl Reader<'_> {
         };
         Rest { inside, start: store.union(start) }
     }
+}
+
+/// How often what stands before comes, by the quantifier that a text begins with, and its length; once without one.
+fn quantifier(text: &str) -> Option<(u32, u32, usize)> {
+    let (lo, hi, length) = match text.as_bytes() {
+        [b'*', ..] => (0, UNBOUNDED, 1),
+        [b'+', ..] => (1, UNBOUNDED, 1),
+        [b'?', ..] => (0, 1, 1),
+        [b'{', ..] => {
+            let (inside, _) = text[1..].split_once('}')?;
+            let (lo, hi) = inside.split_once(',').unwrap_or((inside, inside));
+            let (lo, hi) = (lo.parse().ok()?, if hi.is_empty() { UNBOUNDED } else { hi.parse().ok()? });
+            (lo, hi, inside.len() + 2)
+        }
+        _ => return Some((1, 1, 0)),
+    };
+    // That it takes as little as it can changes nothing.
+    let lazy = usize::from(text[length..].starts_with('?'));
+    (lo <= hi).then_some((lo, hi, length + lazy))
 }
 
 /// Where a pattern looks around first, if it does.
