@@ -4,6 +4,8 @@
 //! whatever is unsupported is found now; then it is worked out which of them have any value at all, as a least fixed
 //! point; then expressions are made, with dead alternatives left out.
 
+use std::cell::OnceCell;
+
 use super::IndexMap;
 use hashbrown::HashMap;
 use serde_json::Value;
@@ -46,8 +48,9 @@ pub(super) struct Slot {
 pub(super) struct Emitter<'r, 'a> {
     pub(super) reader: &'r mut Reader<'a>,
     pub(super) store: &'a Store,
-    /// The whitespace of the outermost array or object; of all, unless they are indented.
-    outermost: Layout,
+    /// The whitespace of arrays and objects by what is around them; that of the outermost is that of all, unless they are
+    /// indented.
+    layouts: [OnceCell<Layout>; MAX_INDENTED as usize],
     /// The depth of the slot that is being looked at.
     pub(super) depth: u32,
     pub(super) slots: IndexMap<Place, Slot>,
@@ -118,9 +121,9 @@ fn layout(store: &Store, whitespace: &Whitespace, depth: u32) -> Layout {
 impl<'r, 'a> Emitter<'r, 'a> {
     pub(super) fn new(reader: &'r mut Reader<'a>) -> Self {
         let store = reader.store;
-        let outermost = layout(store, &reader.options.whitespace, 0);
+        let layouts = std::array::from_fn(|_| OnceCell::new());
         let (slots, rules, open) = (IndexMap::default(), HashMap::new(), HashMap::new());
-        Self { reader, store, outermost, depth: 0, slots, rules, open }
+        Self { reader, store, layouts, depth: 0, slots, rules, open }
     }
 
     /// The whitespace of the array or object that is being looked at.
@@ -129,7 +132,8 @@ impl<'r, 'a> Emitter<'r, 'a> {
     }
 
     fn layout_at(&self, depth: u32) -> Layout {
-        if depth == 0 { self.outermost } else { layout(self.store, &self.options().whitespace, depth) }
+        let new = || layout(self.store, &self.options().whitespace, depth);
+        self.layouts.get(depth as usize).map_or_else(new, |known| *known.get_or_init(new))
     }
 
     fn is_indented(&self) -> bool {
