@@ -209,6 +209,11 @@ impl<'r, 'a> Emitter<'r, 'a> {
             if self.slots.contains_key(&place) {
                 continue;
             }
+            if let Some(rule) = self.shared_name(&place).and_then(|name| self.store.named_rule(&name)) {
+                let types = Types { scalars: true, arrays: true, objects: true };
+                self.slots.insert(place, Slot { simple: vec![self.store.call(rule)], types, ..Slot::default() });
+                continue;
+            }
             let shape = self.reader.shape_of(&place.demands)?;
             self.depth = place.depth;
             let slot = self.plan(&shape)?;
@@ -333,9 +338,7 @@ impl<'r, 'a> Emitter<'r, 'a> {
         if let Some(again) = self.open.get_mut(&place) {
             return *again.get_or_insert_with(|| self.store.declare_rule());
         }
-        // Any value at all is the same recursion in every grammar.
-        let any = place.demands.is_empty();
-        let shared = any.then(|| format!("json {:?} {}", self.options_that_matter(), place.depth));
+        let shared = self.shared_name(&place);
         if let Some(rule) = shared.as_ref().and_then(|name| self.store.named_rule(name)) {
             self.rules.insert(place, rule);
             return rule;
@@ -358,8 +361,10 @@ impl<'r, 'a> Emitter<'r, 'a> {
         rule
     }
 
-    fn options_that_matter(&self) -> (&Whitespace, bool) {
-        (&self.options().whitespace, self.options().any_order)
+    /// The name of the rule of any value at all, which is the same recursion in every grammar.
+    fn shared_name(&self, place: &Place) -> Option<String> {
+        let JsonOptions { whitespace, any_order, .. } = self.options();
+        place.demands.is_empty().then(|| format!("json {:?} {}", (whitespace, any_order), place.depth))
     }
 
     fn body(&mut self, place: &Place) -> ExprId {
