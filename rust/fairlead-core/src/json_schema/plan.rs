@@ -44,21 +44,24 @@ impl PlannedArray {
 
     /// The same where some demands, each of one value, are satisfied by one item at most.
     pub(super) fn with_once(arrays: &Arrays, once: &[u32]) -> Result<Self, Error> {
-        let bits = ((1u32 << once.len()) - 1) << arrays.counts.len();
-        let mut arrays = arrays.clone();
-        arrays.counts.extend(once.iter().map(|&what| Count { what, lo: 0, hi: 1, from: 0 }));
-        let arrays = &arrays;
-        if arrays.counts.len() > MANY_COUNTS {
+        if arrays.counts.len() + once.len() > MANY_COUNTS {
             let what = format!("more than {MANY_COUNTS} conditions on the number of matching items meet in one array");
             return Err(Error::limit(what));
         }
+        let bits = ((1u16 << once.len()) - 1) << arrays.counts.len();
+        let mut arrays = Cow::Borrowed(arrays);
+        if !once.is_empty() {
+            let counts = once.iter().map(|&what| Count { what, lo: 0, hi: 1, from: 0 });
+            arrays.to_mut().counts.extend(counts);
+        }
+        let arrays = &*arrays;
         let listed = arrays.counts.iter().map(|c| c.from as usize).fold(arrays.prefix.len(), usize::max);
         let at = |index: usize| choices(arrays, index);
         let tallies: Vec<Tally> = arrays.counts.iter().map(|c| Tally { lo: c.lo, hi: c.hi }).collect();
         let total = Tally { lo: arrays.lo, hi: arrays.hi };
         let (prefix, rest) = ((0..listed).map(at).collect(), at(listed));
         let unique = arrays.unique.clone().filter(|_| arrays.hi > 1);
-        let planned = Self { prefix, rest, total, tallies, unique, once: bits as u16 };
+        let planned = Self { prefix, rest, total, tallies, unique, once: bits };
         if planned.kinds(&|_| true).cost(total, &planned.tallies) > MANY_STEPS && !planned.tallies.is_empty() {
             return Err(Error::limit("the counts of matching items are too large in this combination"));
         }

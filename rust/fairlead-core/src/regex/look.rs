@@ -6,6 +6,7 @@
 //! about the whole text. Groups that look around are written out as often as they come; those that come any number of times look
 //! at one character after the other up to the text's end, as in `((?!a).)*$`, which is a condition on all rests of the text.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::{Anchored, Dialect, anchored};
@@ -15,6 +16,9 @@ use crate::limits::Limits;
 
 /// So often a group is written out that looks around.
 const MANY_TIMES: u32 = 32;
+
+/// And so often all such groups of a pattern, those within others included.
+const MANY_GROUPS: usize = 256;
 
 const QUANTIFIERS: [char; 4] = ['*', '+', '?', '{'];
 
@@ -43,11 +47,13 @@ struct Reader<'a> {
     store: &'a Store,
     limits: &'a Limits,
     pattern: &'a str,
+    /// How often groups that look around have been written out.
+    written: Cell<usize>,
 }
 
 /// The texts in which a pattern with look-around is found.
 pub(super) fn search(store: &Store, pattern: &str, limits: &Limits) -> Result<ExprId, Error> {
-    let reader = Reader { store, limits, pattern };
+    let reader = Reader { store, limits, pattern, written: Cell::new(0) };
     if let Some(at) = reader.flags() {
         return reader.refused(at);
     }
@@ -269,12 +275,20 @@ impl Reader<'_> {
             return self.refused(at);
         }
         let mut all = if hi == UNBOUNDED { self.before_any_number(group, at, rest)? } else { rest };
+        let once = |rest: Rest| {
+            self.written.set(self.written.get() + 1);
+            if self.written.get() > MANY_GROUPS {
+                let what = format!("groups that look around come more than {MANY_GROUPS} times in this pattern");
+                return Err(Error::limit(what).at_offset(at));
+            }
+            self.before(group.clone(), rest)
+        };
         for _ in lo..if hi == UNBOUNDED { lo } else { hi } {
-            let once = self.before(group.clone(), all)?;
+            let once = once(all)?;
             let either = |a: ExprId, b: ExprId| self.store.union([a, b]);
             all = Rest { inside: either(rest.inside, once.inside), start: either(rest.start, once.start) };
         }
-        (0..lo).try_fold(all, |all, _| self.before(group.clone(), all))
+        (0..lo).try_fold(all, |all, _| once(all))
     }
 
     /// The same for any number of times. Of characters that are looked at one by one, up to the end of the text, all rests of
