@@ -15,8 +15,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from tests.property import engine_world as world
-from tests.property.test_parameters import SPACE, accepts, compiler, parameters
+from tests.property.test_parameters import SPACE, accepts, compiler, parameters, written_by_masks
 
 
 class Style(NamedTuple):
@@ -222,26 +221,10 @@ def test_values_by_themselves() -> None:
 
 @pytest.mark.parametrize("name", STYLES)
 def test_masks(name: str) -> None:
-    """What masks let through leads on to a text that the reader takes, and they are those of brute force."""
+    """What masks let through leads on to a text that the reader takes."""
     rng = random.Random(name)
     for schema in SCHEMAS * 3:
-        source = parameters(whole(schema, rng.random() < 0.7), name)
-        compiled, uncached = world.compiler().compile(source), world.compiler("uncached").compile(source)
-        matcher, plain = GrammarMatcher(compiled, token_budget=400), GrammarMatcher(compiled)
-        text = b""
-        while True:
-            ids = world.allowed_ids(world.mask(matcher))
-            assert ids, "a state without a way on"
-            if rng.random() < 0.05:
-                assert world.allowed_ids(world.mask(plain)) == world.brute_force(uncached, text), text
-            on = [token for token in ids if token not in world.STOPS]
-            if not on or (matcher.is_completed() and rng.random() < 0.3):
-                break
-            near = [token for token in (matcher.completion_tokens() or [])[:1] if token in on]
-            token = rng.choice(near if near and rng.random() < 0.8 else on)
-            assert matcher.accept_token(token) and plain.accept_token(token)
-            text += world.TOKENS[token] or b""
-        assert matcher.is_completed()
+        text = written_by_masks(parameters(whole(schema, rng.random() < 0.7), name), rng)
         assert reference(whole(schema, False), STYLES[name], text.decode()), text
 
 

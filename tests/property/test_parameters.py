@@ -200,33 +200,36 @@ def test_texts(call: tuple[dict[str, Any], set[str], str, str]) -> None:
     assert accepts(parameters(schema, style), text) == expected, (schema, style, text)
 
 
+def written_by_masks(grammar: Grammar, rng: random.Random) -> bytes:
+    """A text of tokens that masks let through: each leads on to a whole text, and they are those of brute force."""
+    compiled, uncached = world.compiler().compile(grammar), world.compiler("uncached").compile(grammar)
+    matcher, plain = GrammarMatcher(compiled, token_budget=400), GrammarMatcher(compiled)
+    text = b""
+    while True:
+        ids = world.allowed_ids(world.mask(matcher))
+        assert ids, "a state without a way on"
+        if rng.random() < 0.05:
+            assert world.allowed_ids(world.mask(plain)) == world.brute_force(uncached, text), text
+        on = [token for token in ids if token not in world.STOPS]
+        if not on or (matcher.is_completed() and rng.random() < 0.3):
+            break
+        # Openings and closings are rare among all that a text may have.
+        near = [token for token in (matcher.completion_tokens() or [])[:1] if token in on]
+        token = rng.choice(near if near and rng.random() < 0.8 else on)
+        assert matcher.accept_token(token) and plain.accept_token(token)
+        text += world.TOKENS[token] or b""
+    assert matcher.is_completed()
+    return text
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_masks(style: str) -> None:
-    """Every token that a mask lets through leads on to a whole text, and masks are those of brute force."""
     rng = random.Random(style)
     for _ in range(60):
         properties = {f"k{n}": rng.choice(SCHEMAS) for n in range(rng.randrange(1, 4))}
         required = {key for key in properties if rng.random() < 0.6}
         schema = {"type": "object", "properties": properties, "required": sorted(required), "$defs": {"pair": PAIR}}
-        compiled = world.compiler().compile(parameters(schema, style))
-        plain, uncached = GrammarMatcher(compiled), world.compiler("uncached").compile(parameters(schema, style))
-        matcher = GrammarMatcher(compiled, token_budget=400)
-        text = b""
-        while True:
-            ids = world.allowed_ids(world.mask(matcher))
-            assert ids, "a state without a way on"
-            if rng.random() < 0.05:
-                assert world.allowed_ids(world.mask(plain)) == world.brute_force(uncached, text), text
-            on = [token for token in ids if token not in world.STOPS]
-            if not on or (matcher.is_completed() and rng.random() < 0.3):
-                break
-            # Openings and closings are rare among all that a text may have.
-            tokens = matcher.completion_tokens()
-            near = [token for token in (tokens or [])[:1] if token in on]
-            token = rng.choice(near if near and rng.random() < 0.8 else on)
-            assert matcher.accept_token(token) and plain.accept_token(token)
-            text += world.TOKENS[token] or b""
-        assert matcher.is_completed()
+        written_by_masks(parameters(schema, style), rng)
 
 
 def test_objects_that_are_said_otherwise() -> None:

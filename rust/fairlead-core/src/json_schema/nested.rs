@@ -110,20 +110,10 @@ impl Emitter<'_, '_> {
             open: HashMap::new(),
         };
         let mut todo = Vec::new();
-        let mut roots = Vec::new();
-        let shape = self.reader.shape_of(root)?;
-        for objects in &shape.objects {
-            if objects.exact.is_some() {
-                let what = "objects that are given as a whole can't be written as parameters";
-                return Err(Error::unsupported("", "const", what));
-            }
-            for objects in self.reader.expanded(objects)? {
-                if let Some(object) = PlannedObject::new(self.reader, &objects)? {
-                    nested.check(&object)?;
-                    todo.extend(object.demands().cloned());
-                    roots.push(object);
-                }
-            }
+        let roots = self.plan_arguments(root)?;
+        for object in &roots {
+            nested.check(object)?;
+            todo.extend(object.demands().cloned());
         }
         while let Some(demands) = todo.pop() {
             if !nested.positions.contains_key(&demands) {

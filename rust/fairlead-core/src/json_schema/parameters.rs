@@ -114,18 +114,9 @@ impl Emitter<'_, '_> {
         types: [u32; TYPES.len()],
         style: FlatStyle,
     ) -> Result<Result<ExprId, Overlapping>, Error> {
-        let shape = self.reader.shape_of(root)?;
         let mut planned = Vec::new();
-        for objects in &shape.objects {
-            if objects.exact.is_some() {
-                let what = "objects that are given as a whole can't be written as parameters";
-                return Err(Error::unsupported("", "const", what));
-            }
-            for objects in self.reader.expanded(objects)? {
-                if let Some(object) = PlannedObject::new(self.reader, &objects)? {
-                    planned.push(self.plan_parameters(&object, types, style)?);
-                }
-            }
+        for object in self.plan_arguments(root)? {
+            planned.push(self.plan_parameters(&object, types, style)?);
         }
         if let Err(overlapping) = self.settle()? {
             return Ok(Err(overlapping));
@@ -135,6 +126,22 @@ impl Emitter<'_, '_> {
             all.push(self.parameters(&parameters, style)?);
         }
         Ok(Ok(self.store.union(all)))
+    }
+
+    /// The objects that satisfy some demands, to be written as the arguments of a call.
+    pub(super) fn plan_arguments(&mut self, root: &Demands) -> Result<Vec<PlannedObject>, Error> {
+        let shape = self.reader.shape_of(root)?;
+        let mut planned = Vec::new();
+        for objects in &shape.objects {
+            if objects.exact.is_some() {
+                let what = "objects that are given as a whole can't be written as parameters";
+                return Err(Error::unsupported("", "const", what));
+            }
+            for objects in self.reader.expanded(objects)? {
+                planned.extend(PlannedObject::new(self.reader, &objects)?);
+            }
+        }
+        Ok(planned)
     }
 
     fn plan_parameters(
